@@ -1,0 +1,1 @@
+//! A directory that many processes of one host share with no daemon.

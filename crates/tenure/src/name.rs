@@ -1,0 +1,201 @@
+//! What is locked: [`Name`], and the sorted set [`Names`] of one claim.
+
+use std::borrow::Borrow;
+use std::fmt;
+
+use compact_str::CompactString;
+use smallvec::SmallVec;
+
+use crate::error::Error;
+
+/// The name of a lock: 1 to 255 bytes of UTF-8 without control characters, compared byte for byte.
+///
+/// Nothing is folded: `a` and `A`, or two Unicode forms of one letter, are two names. By convention a
+/// name is `{entity}:{operation}:{id}`, as in `order:process:42`. Names may be logged and listed, so keep
+/// secrets out of them.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(CompactString);
+
+impl Name {
+    /// The greatest length of a name, in bytes. A bound that every store can index.
+    pub const MAX_BYTES: usize = 255;
+
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is empty, longer than [`Name::MAX_BYTES`] or has a control character.
+    pub fn new(text: impl AsRef<str>) -> Result<Self, Error> {
+        let text = text.as_ref();
+        if text.is_empty() {
+            return Err(Error::invalid("name", "a name has at least 1 byte"));
+        }
+        if text.len() > Self::MAX_BYTES {
+            let length = text.len();
+            return Err(Error::invalid("name", format!("a name has at most 255 bytes bytes={length}")));
+        }
+        // Control characters of ASCII and of Latin-1 (U+0080 to U+009F); the bytes alone settle the usual case.
+        if text.bytes().any(|b| b < 0x20 || b >= 0x7f) && text.chars().any(char::is_control) {
+            return Err(Error::invalid("name", "a name has no control characters"));
+        }
+        Ok(Name(CompactString::new(text)))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl AsRef<str> for Name {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// The names of one claim: at least one, sorted by their bytes, without duplicates.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Names(SmallVec<[Name; 2]>);
+
+impl Names {
+    /// One name.
+    pub fn one(name: Name) -> Self {
+        let mut names = SmallVec::new();
+        names.push(name);
+        Names(names)
+    }
+
+    /// Several names, in any order.
+    ///
+    /// # Errors
+    /// `InvalidInput` when there is none, or one of them twice.
+    pub fn new(names: impl IntoIterator<Item = Name>) -> Result<Self, Error> {
+        let mut names: SmallVec<[Name; 2]> = names.into_iter().collect();
+        if names.is_empty() {
+            return Err(Error::invalid("names", "a claim has at least 1 name"));
+        }
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find_map(|pair| (pair.first() == pair.last()).then(|| pair.first())) {
+            let name = twice.map(Name::as_str).unwrap_or_default();
+            return Err(Error::invalid("names", format!("a claim has each name once name={name}")));
+        }
+        Ok(Names(names))
+    }
+
+    /// Parses and collects several names, in any order.
+    ///
+    /// # Errors
+    /// As [`Name::new`] and [`Names::new`].
+    pub fn parse<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Result<Self, Error> {
+        let names = names.into_iter().map(Name::new).collect::<Result<SmallVec<[Name; 2]>, Error>>()?;
+        Names::new(names)
+    }
+
+    /// The names in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Name> {
+        self.0.iter()
+    }
+
+    /// The names as a slice, in order.
+    pub fn as_slice(&self) -> &[Name] {
+        &self.0
+    }
+
+    /// How many there are; never zero.
+    #[allow(clippy::len_without_is_empty, reason = "never empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The smallest of them.
+    pub fn first(&self) -> &Name {
+        self.0.first().expect("names are never empty")
+    }
+
+    /// The only name, when there is one alone.
+    pub fn single(&self) -> Option<&Name> {
+        match self.as_slice() {
+            [name] => Some(name),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Names {
+    type Item = &'a Name;
+    type IntoIter = std::slice::Iter<'a, Name>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl From<Name> for Names {
+    fn from(name: Name) -> Self {
+        Names::one(name)
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(name.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_one_and_255_bytes_are_taken_and_0_and_256_refused() {
+        assert!(Name::new("a").is_ok());
+        assert!(Name::new("a".repeat(255)).is_ok());
+        assert!(Name::new("").is_err());
+        assert!(Name::new("a".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn control_characters_are_refused_and_other_unicode_is_kept() {
+        for bad in ["a\nb", "\0", "\u{7f}", "\u{85}", "tab\there"] {
+            assert!(Name::new(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(Name::new("Grüße:🔒").unwrap().as_str(), "Grüße:🔒");
+    }
+
+    #[test]
+    fn names_are_sorted_and_a_duplicate_is_an_error() {
+        let names = Names::parse(["b", "a"]).unwrap();
+        assert_eq!(names.to_string(), "a b");
+        assert!(Names::parse(["a", "b", "a"]).unwrap_err().to_string().contains("name=a"));
+        assert!(Names::parse([""; 0]).is_err());
+    }
+}
