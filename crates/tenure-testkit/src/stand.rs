@@ -13,8 +13,8 @@ use crate::client::Client;
 
 /// How to have a store for a test: each test starts its own, empty.
 pub trait Stand: Send + Sync + 'static {
-    /// Sets up an empty store. It ends when the value is dropped.
-    fn start() -> Fut<'static, Self>
+    /// Sets up an empty store on `clock`. It ends when the value is dropped.
+    fn start(clock: Clock) -> Fut<'static, Self>
     where
         Self: Sized;
 
@@ -48,7 +48,9 @@ pub struct Stage {
 
 impl fmt::Debug for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stage").field("time", &self.time).finish_non_exhaustive()
+        f.debug_struct("Stage")
+            .field("time", &self.time)
+            .finish_non_exhaustive()
     }
 }
 
@@ -150,10 +152,16 @@ pub fn play<S: Stand>(test: impl AsyncFnOnce(Stage)) {
             Time::Paused => Clock::tokio(),
             Time::Real => Clock::system(),
         };
-        let stage = Stage { stand: Box::new(S::start().await), time, clock };
+        let stage = Stage {
+            stand: Box::new(S::start(clock).await),
+            time,
+            clock,
+        };
         // Far beyond what any test takes, in either time.
         let limit = Duration::from_secs(180);
-        tokio::time::timeout(limit, test(stage)).await.expect("the test ends within 180 s");
+        tokio::time::timeout(limit, test(stage))
+            .await
+            .expect("the test ends within 180 s");
     });
     runtime.shutdown_timeout(Duration::from_secs(2));
 }

@@ -88,7 +88,13 @@ pub async fn two_claims_of_one_process_are_two_owners(stage: Stage) {
 /// `end` absorbs: a claim that reaches the store after the end of its id is never granted and takes no place.
 pub async fn a_claim_that_arrives_after_its_end_is_never_granted(stage: Stage) {
     let (a, b) = (stage.client().await, stage.client().await);
-    for late in [a.ask("x"), a.ask("x").waiting(), a.ask("x").shared(), a.ask("w x y"), a.ask("x").local()] {
+    for late in [
+        a.ask("x"),
+        a.ask("x").waiting(),
+        a.ask("x").shared(),
+        a.ask("w x y"),
+        a.ask("x").local(),
+    ] {
         assert_eq!(a.end(&late).await, Ended::NotHeld);
         a.busy(&late).await;
         a.busy(&late).await;

@@ -1,0 +1,4 @@
+//! The library from outside: every store through one suite.
+
+mod conformance;
+mod stands;
