@@ -116,11 +116,11 @@ impl Table {
         if self.ended.contains_key(&claim.lease) {
             return Ok(Claimed::Busy(HeldBy::default()));
         }
+        self.refresh(now, &claim.names);
         self.check_modes(claim)?;
         for replaced in &claim.replaces {
             self.end(now, replaced);
         }
-        self.refresh(now, &claim.names);
         if let Some(names) = self.runnable(now, claim.mode, claim.pick, &claim.names, u64::MAX) {
             self.overtake(now, claim.mode, &names, u64::MAX);
             return Ok(Claimed::Granted(self.grant_new(now, claim, names)));
@@ -141,6 +141,7 @@ impl Table {
         }
         let names = lease.names.clone();
         self.refresh(now, &names);
+        self.promote(now, keep.lease);
         self.kept(now, keep)
     }
 
