@@ -297,7 +297,9 @@ pub async fn what_is_replaced_ends_although_the_claim_is_busy(stage: Stage) {
 /// Closing a provider ends the local leases and claims of its process, and those alone.
 pub async fn closing_ends_what_is_bound_to_the_process(stage: Stage) {
     let (a, b) = (stage.client().await, stage.client().await);
-    if a.provider().caps().takeover != Takeover::AtOnce {
+    let caps = a.provider().caps();
+    // Where the store is the process, its end is that of the store.
+    if caps.takeover != Takeover::AtOnce || !caps.outlives_process {
         return;
     }
     a.hold(&a.ask("x").local()).await;
