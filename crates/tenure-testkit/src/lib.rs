@@ -11,10 +11,13 @@
 pub mod cancel;
 pub mod client;
 pub mod conformance;
+pub mod differential;
 pub mod relay;
+pub mod seed;
 pub mod stand;
 
 pub use cancel::cancel_at;
 pub use client::{Asking, Client};
 pub use relay::{Fault, Relay, Step, Wire};
+pub use seed::seed;
 pub use stand::{Stage, Stand, Time, play};

@@ -14,6 +14,7 @@ use tenure::{Claim, Mode, Name, limits};
 
 use super::SHORT;
 use crate::client::{Asking, Client};
+use crate::seed::seed;
 use crate::stand::Stage;
 
 /// Whoever comes while a name is held exclusively is busy, from the same process and from another.
@@ -253,8 +254,7 @@ async fn free_at(stage: &Stage, client: &Client, name: &str) -> Instant {
 
 /// Random claims of every mode from four processes, against a ledger of who believes what. The seed is printed.
 pub async fn no_two_holders_that_exclude_each_other_ever_believe_at_once(stage: Stage) {
-    let seed = rand::rng().random::<u64>();
-    println!("seed={seed}");
+    let seed = seed();
     let ledger = Arc::new(Ledger::default());
     let mut tasks = tokio::task::JoinSet::new();
     for process in 0..4_u64 {

@@ -9,6 +9,7 @@ use super::SHORT;
 use crate::cancel::cancel_at;
 use crate::client::{Asking, Client};
 use crate::relay::{Fault, Relay, Step};
+use crate::seed::seed;
 use crate::stand::Stage;
 
 /// A claim whose reply was lost is settled by its id: asked again it is the same, ended it is gone.
@@ -103,8 +104,7 @@ pub async fn a_claim_that_nobody_settles_ends_with_its_ttl(stage: Stage) {
 
 /// Random steps over a wire that loses a third of all trips leave nothing once everything was ended.
 pub async fn nothing_is_left_after_random_faults(stage: Stage) {
-    let seed = rand::random::<u64>();
-    println!("seed={seed}");
+    let seed = seed();
     let (relay, wire) = Relay::new(stage.open().await, stage.clock());
     let (near, far) = (stage.client().await, Client::new(relay, stage.clock()));
     wire.chaos(seed, 0.33);
