@@ -14,6 +14,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use self::lane::{Given, Lane, Thin};
@@ -250,17 +251,16 @@ impl Immediate for Store {
     }
 
     fn give(&self, names: &Names, token: FencingToken) -> bool {
-        let mut held = true;
+        let (mut held, mut fat) = (true, SmallVec::<[LeaseId; 2]>::new());
         for name in names {
-            held &= match self.lane.give(name, token) {
-                Given::Done => true,
-                Given::NotHeld => false,
-                Given::Fat => {
-                    self.step(None, |table, now| table.end(now, &inward(name, token))) == Ended::Released
-                }
-            };
+            match self.lane.give(name, token) {
+                Given::Done => {}
+                Given::NotHeld => held = false,
+                Given::Fat => fat.push(inward(name, token)),
+            }
         }
-        held
+        // In one step, so that what one name frees is not granted before the others are free.
+        held & (fat.is_empty() || self.step(None, |table, now| table.end_together(now, &fat)))
     }
 
     fn holds(&self, names: &Names, token: FencingToken) -> bool {

@@ -248,6 +248,23 @@ impl Table {
         self.names.entry(name).or_default().holders.push(id);
     }
 
+    /// Ends adopted leases as one; whether all of them were held.
+    pub(super) fn end_together(&mut self, now: Instant, ids: &[LeaseId]) -> bool {
+        let mut freed = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(Lease { names, .. }) = self.leases.remove(id) {
+                self.vacate(*id, &names);
+                freed.extend(names.iter().cloned());
+            }
+        }
+        let all = freed.len() == ids.len();
+        if let Ok(names) = Names::new(freed) {
+            self.grant_next(now, &names);
+            self.note_idle(&names);
+        }
+        all
+    }
+
     /// What became of claims and leases since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
