@@ -1,5 +1,6 @@
-//! The library from outside: every store through one suite.
+//! The library from outside.
 
 mod conformance;
 mod differential;
 mod stands;
+mod surface;
