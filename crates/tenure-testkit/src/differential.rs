@@ -168,7 +168,11 @@ struct Pair {
     taken: Vec<(Names, FencingToken, Claim)>,
     last: HashMap<String, FencingToken>,
     tokens: HashMap<Digest, FencingToken>,
+    /// The greatest tokens before the present step.
+    floor: HashMap<String, FencingToken>,
     floors: HashMap<Digest, HashMap<String, FencingToken>>,
+    /// Names whose claims may be over without anybody having noticed.
+    mortal: BTreeSet<String>,
     told: usize,
     process: ProcessId,
 }
@@ -186,7 +190,9 @@ impl Pair {
             taken: Vec::new(),
             last: HashMap::new(),
             tokens: HashMap::new(),
+            floor: HashMap::new(),
             floors: HashMap::new(),
+            mortal: BTreeSet::new(),
             told: 0,
             process: client.process(),
             client,
@@ -195,6 +201,7 @@ impl Pair {
 
     async fn run(mut self, stage: &Stage, ops: &[Op]) {
         for (index, op) in ops.iter().enumerate() {
+            self.floor = self.last.clone();
             self.step(stage, op).await;
             self.compare_events(stage, index).await;
             self.compare_lists(stage, index).await;
@@ -209,7 +216,10 @@ impl Pair {
                 self.claim(stage, &claim).await;
             }
             Op::Again { slot } => {
-                if let Some(claim) = self.slots[*slot].clone().filter(|claim| self.may_ask_again(stage, claim)) {
+                if let Some(claim) = self.slots[*slot]
+                    .clone()
+                    .filter(|claim| self.may_ask_again(stage, claim))
+                {
                     self.claim(stage, &claim).await;
                 }
             }
@@ -235,7 +245,10 @@ impl Pair {
     /// Where the store is the process, it forgets a local lease with its end: no request of it can still be under way.
     fn may_ask_again(&self, stage: &Stage, claim: &Claim) -> bool {
         let is_listed = |kind| {
-            let list = self.table.list(stage.clock().now(), &Query::new(kind, "")).entries;
+            let list = self
+                .table
+                .list(stage.clock().now(), &Query::new(kind, ""))
+                .entries;
             list.iter().any(|entry| entry.lease == claim.lease.digest())
         };
         let outlives = self.client.provider().caps().outlives_process;
@@ -281,6 +294,9 @@ impl Pair {
     }
 
     async fn claim(&mut self, stage: &Stage, claim: &Claim) {
+        let names = claim.names.iter().map(ToString::to_string);
+        self.mortal
+            .extend(names.filter(|_| claim.origin == Origin::Remote || !claim.linger.is_zero()));
         let table = self.table.claim(stage.clock().now(), claim);
         let store = self.client.claim(claim).await;
         match (&store, &table) {
@@ -335,12 +351,17 @@ impl Pair {
             assert_eq!(known, token, "the token of a lease changed");
             return;
         }
+        // A waiter learns of its grant later than it was granted: then the tokens before that step count.
+        let floor = self.floors.remove(&lease);
+        let floor = floor.as_ref().unwrap_or(&self.floor);
         for name in names {
-            let last = self.last.insert(name.to_string(), token);
+            let before = floor.get(name.as_str()).copied();
             assert!(
-                last < Some(token),
-                "the token of {name} went from {last:?} to {token:?}"
+                before < Some(token),
+                "the token of {name} went from {before:?} to {token:?}"
             );
+            let greatest = self.last.entry(name.to_string()).or_insert(token);
+            *greatest = token.max(*greatest);
         }
     }
 
@@ -384,14 +405,10 @@ impl Pair {
                 .list(stage.clock().now(), &Query::new(kind, ""))
                 .entries
         };
-        let all = known(Kind::Leases).into_iter().chain(known(Kind::Waiters));
-        all.into_iter()
-            .any(|entry| names.iter().any(|name| entry.names.as_slice().contains(name)))
-            || self
-                .slots
-                .iter()
-                .flatten()
-                .any(|claim| names.iter().any(|name| claim.names.as_slice().contains(name)))
+        let mut all = known(Kind::Leases).into_iter().chain(known(Kind::Waiters));
+        let is_among = |other: &Names| names.iter().any(|name| other.as_slice().contains(name));
+        all.any(|entry| is_among(&entry.names))
+            || names.iter().any(|name| self.mortal.contains(name.as_str()))
     }
 
     /// Both tell the same grants. A push may come late: it is waited for, and must be there.
@@ -408,7 +425,7 @@ impl Pair {
         };
         let table: BTreeSet<Digest> = self.table.take_events().iter().filter_map(granted).collect();
         for lease in &table {
-            self.floors.insert(*lease, self.last.clone());
+            self.floors.insert(*lease, self.floor.clone());
             let told = |event: &Event| matches!(event, Event::Granted(other, _) if other.digest() == *lease);
             assert!(
                 self.client.tells(stage.slack(), told).await,

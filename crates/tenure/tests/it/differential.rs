@@ -6,5 +6,5 @@ use crate::stands::MemoryStand;
 
 #[test]
 fn the_memory_store_does_what_the_table_does() {
-    store_and_table_agree::<MemoryStand>(1_000);
+    store_and_table_agree::<MemoryStand>(300);
 }
