@@ -21,7 +21,7 @@ use tenure::{Claim, FencingToken, Result};
 
 use crate::client::{Asking, Client};
 use crate::seed::seed;
-use crate::stand::{Stage, Stand, Time, play};
+use crate::stand::{Stage, Stand, play};
 
 /// Lease ids that are in use at a time: few, so that steps meet the same ones again and again.
 const SLOTS: usize = 10;
@@ -237,7 +237,7 @@ impl Pair {
             }
             Op::Take { names } => self.take(stage, names),
             Op::Give { which } => self.give(stage, *which),
-            Op::Pass { span } if stage.time() == Time::Paused => stage.pass(*span).await,
+            Op::Pass { span } if stage.is_paused() => stage.pass(*span).await,
             Op::Pass { .. } => {}
         }
     }

@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure::Clock;
+use tenure::{Clock, Locks, Settings};
 use tenure::claim::Digest;
 use tenure::lease::{Kind, Listed, Query};
 use tenure::provider::{Fut, Provider};
 
 use crate::client::Client;
+use crate::relay::{Relay, Wire};
 
 /// How to have a store for a test: each test starts its own, empty.
 pub trait Stand: Send + Sync + 'static {
@@ -60,6 +61,23 @@ impl Stage {
         Client::new(self.stand.open().await, self.clock)
     }
 
+    /// Another process's engine on the store.
+    pub async fn locks(&self) -> Locks {
+        self.over(self.stand.open().await)
+    }
+
+    /// Another process's engine on the store, with a network between that may fail.
+    pub async fn far(&self) -> (Locks, Wire) {
+        let (relay, wire) = Relay::new(self.stand.open().await, self.clock);
+        (self.over(relay), wire)
+    }
+
+    fn over(&self, provider: Arc<dyn Provider>) -> Locks {
+        let mut settings = Settings::default();
+        settings.clock = self.clock;
+        Locks::over(provider, settings)
+    }
+
     /// Another process's provider of the store.
     pub async fn open(&self) -> Arc<dyn Provider> {
         self.stand.open().await
@@ -70,9 +88,9 @@ impl Stage {
         self.clock
     }
 
-    /// Which time it is.
-    pub fn time(&self) -> Time {
-        self.time
+    /// Whether time stands still but for what the test waits.
+    pub fn is_paused(&self) -> bool {
+        self.time == Time::Paused
     }
 
     /// Lets `span` pass.

@@ -4,7 +4,7 @@ use tenure::lease::{Claimed, Ended, Why};
 use tenure::limits;
 use tenure::provider::{Force, Forced};
 
-use super::SHORT;
+use crate::conformance::SHORT;
 use crate::client::Asking;
 use crate::relay::{Fault, Relay, Step};
 use crate::stand::Stage;

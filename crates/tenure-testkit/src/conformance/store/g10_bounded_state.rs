@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tenure::lease::Claimed;
 
-use super::SHORT;
+use crate::conformance::SHORT;
 use crate::client::Asking;
 use crate::stand::{Stage, everything};
 

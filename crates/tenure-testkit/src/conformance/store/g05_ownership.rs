@@ -3,7 +3,7 @@
 use tenure::lease::Ended;
 use tenure::{Claim, LeaseId};
 
-use super::SHORT;
+use crate::conformance::SHORT;
 use crate::client::{Asking, Client};
 use crate::stand::Stage;
 

@@ -12,7 +12,7 @@ use tenure::lease::{Claimed, Ended, Grant};
 use tenure::name::Names;
 use tenure::{Claim, Mode, Name, limits};
 
-use super::SHORT;
+use crate::conformance::SHORT;
 use crate::client::{Asking, Client};
 use crate::seed::seed;
 use crate::stand::Stage;

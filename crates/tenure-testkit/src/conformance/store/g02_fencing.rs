@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tenure::lease::Kept;
 use tenure::{Claim, FencingToken};
 
-use super::SHORT;
+use crate::conformance::SHORT;
 use crate::client::{Asking, Client};
 use crate::stand::Stage;
 

@@ -6,7 +6,7 @@ use tenure::lease::{Claimed, Ended, Kept, Why};
 use tenure::limits::{DEAD_WAITER, DEFAULT_TTL, MAX_GRANTS, OFFER, TOUCH};
 use tenure::provider::{Event, Takeover};
 
-use super::SHORT;
+use crate::conformance::SHORT;
 use crate::client::Asking;
 use crate::stand::Stage;
 

@@ -7,7 +7,7 @@ use tenure::lease::{Claimed, Kept, Kind, Query};
 use tenure::provider::Caps;
 use tenure::{Claim, ErrorKind, Meta, Mode, limits};
 
-use super::SHORT;
+use crate::conformance::SHORT;
 use crate::client::{Asking, Client};
 use crate::relay::{Fault, Relay};
 use crate::stand::{Stage, digests, everything};

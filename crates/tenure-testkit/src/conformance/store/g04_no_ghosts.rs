@@ -5,7 +5,7 @@ use std::time::Duration;
 use tenure::ErrorKind;
 use tenure::lease::{Claimed, Ended, Kept};
 
-use super::SHORT;
+use crate::conformance::SHORT;
 use crate::cancel::cancel_at;
 use crate::client::{Asking, Client};
 use crate::relay::{Fault, Relay, Step};
