@@ -24,9 +24,7 @@ pub struct Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("process", &self.process)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("process", &self.process).finish_non_exhaustive()
     }
 }
 
@@ -48,12 +46,7 @@ impl Client {
     pub fn new(provider: Arc<dyn Provider>, clock: Clock) -> Self {
         let mail = Arc::new(Mailbox::default());
         provider.listen(Arc::clone(&mail) as Arc<dyn Listener>);
-        Client {
-            provider,
-            process: ProcessId::random(),
-            clock,
-            mail,
-        }
+        Client { provider, process: ProcessId::random(), clock, mail }
     }
 
     /// Its provider.
@@ -120,11 +113,7 @@ impl Client {
 
     /// The store's answer to a `keep` for `ttl` that reserves `tokens`.
     pub async fn keep_for(&self, claim: &Claim, ttl: Duration, tokens: u32) -> Result<Kept> {
-        let keep = Keep {
-            lease: claim.lease,
-            ttl,
-            tokens,
-        };
+        let keep = Keep { lease: claim.lease, ttl, tokens };
         let mut answers = self.provider.keep(&[keep]).await;
         assert_eq!(answers.len(), 1, "one keep has one answer");
         answers.remove(0)
@@ -168,10 +157,7 @@ impl Client {
 
     /// Forces the lease of `claim`.
     pub async fn force(&self, claim: &Claim, how: Force) -> Forced {
-        self.provider
-            .force(claim.lease.digest(), how)
-            .await
-            .expect("the store can be asked")
+        self.provider.force(claim.lease.digest(), how).await.expect("the store can be asked")
     }
 
     /// All entries that `query` finds, over all pages.
@@ -205,11 +191,7 @@ impl Client {
 
     /// Whether the store tells within `within` that `claim` was granted.
     pub async fn told(&self, claim: &Claim, within: Duration) -> bool {
-        self.tells(
-            within,
-            |event| matches!(event, Event::Granted(lease, _) if *lease == claim.lease),
-        )
-        .await
+        self.tells(within, |event| matches!(event, Event::Granted(lease, _) if *lease == claim.lease)).await
     }
 
     /// Whether the store tells within `within`, or has told, what `wanted` looks for.

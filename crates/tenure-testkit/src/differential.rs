@@ -95,16 +95,8 @@ fn op() -> impl Strategy<Value = Op> {
     let linger = prop_oneof![6 => Just(0_u64), 1 => Just(700)].prop_map(Duration::from_millis);
     let force = prop::sample::select(vec![Force::Revoke, Force::Now]);
     let span = prop::sample::select(vec![1_u64, 60, 150, 700, 1_000, 3_100]).prop_map(Duration::from_millis);
-    let claim = (
-        slot.clone(),
-        names.clone(),
-        how,
-        any::<bool>(),
-        ttl,
-        linger,
-        any::<bool>(),
-    )
-        .prop_map(|(slot, names, how, wait, ttl, linger, local)| Op::Claim {
+    let claim = (slot.clone(), names.clone(), how, any::<bool>(), ttl, linger, any::<bool>()).prop_map(
+        |(slot, names, how, wait, ttl, linger, local)| Op::Claim {
             slot,
             names,
             how,
@@ -112,7 +104,8 @@ fn op() -> impl Strategy<Value = Op> {
             ttl,
             linger,
             local,
-        });
+        },
+    );
     prop_oneof![
         10 => claim,
         1 => (slot.clone(), slot.clone(), names.clone()).prop_map(|(slot, other, names)| Op::Replace { slot, other, names }),
@@ -133,12 +126,7 @@ fn op() -> impl Strategy<Value = Op> {
 pub fn store_and_table_agree<S: Stand>(cases: u32) {
     let (mut bytes, seed) = ([0; 32], seed());
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config = Config {
-        cases,
-        failure_persistence: None,
-        max_shrink_iters: 4_000,
-        ..Config::default()
-    };
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let sequences = prop::collection::vec(op(), 1..80);
     let outcome = runner.run(&sequences, |ops| {
@@ -155,8 +143,7 @@ pub fn store_and_table_agree<S: Stand>(cases: u32) {
 
 fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
-        .unwrap_or_default()
+    text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
 }
 
 /// The store and the table, side by side.
@@ -216,9 +203,8 @@ impl Pair {
                 self.claim(stage, &claim).await;
             }
             Op::Again { slot } => {
-                if let Some(claim) = self.slots[*slot]
-                    .clone()
-                    .filter(|claim| self.may_ask_again(stage, claim))
+                if let Some(claim) =
+                    self.slots[*slot].clone().filter(|claim| self.may_ask_again(stage, claim))
                 {
                     self.claim(stage, &claim).await;
                 }
@@ -245,10 +231,7 @@ impl Pair {
     /// Where the store is the process, it forgets a local lease with its end: no request of it can still be under way.
     fn may_ask_again(&self, stage: &Stage, claim: &Claim) -> bool {
         let is_listed = |kind| {
-            let list = self
-                .table
-                .list(stage.clock().now(), &Query::new(kind, ""))
-                .entries;
+            let list = self.table.list(stage.clock().now(), &Query::new(kind, "")).entries;
             list.iter().any(|entry| entry.lease == claim.lease.digest())
         };
         let outlives = self.client.provider().caps().outlives_process;
@@ -257,15 +240,7 @@ impl Pair {
 
     fn spell(&self, op: &Op) -> Claim {
         let (names, claim) = match op {
-            Op::Claim {
-                names,
-                how,
-                wait,
-                ttl,
-                linger,
-                local,
-                ..
-            } => {
+            Op::Claim { names, how, wait, ttl, linger, local, .. } => {
                 let mut claim = self.client.ask(names).lasting(*ttl).lingering(*linger);
                 claim.wait = *wait;
                 if *local {
@@ -286,17 +261,13 @@ impl Pair {
             }
             _ => unreachable!("only these two make a claim"),
         };
-        assert_eq!(
-            claim.names,
-            Names::parse(names.split(' ')).expect("they are names")
-        );
+        assert_eq!(claim.names, Names::parse(names.split(' ')).expect("they are names"));
         claim
     }
 
     async fn claim(&mut self, stage: &Stage, claim: &Claim) {
         let names = claim.names.iter().map(ToString::to_string);
-        self.mortal
-            .extend(names.filter(|_| claim.origin == Origin::Remote || !claim.linger.is_zero()));
+        self.mortal.extend(names.filter(|_| claim.origin == Origin::Remote || !claim.linger.is_zero()));
         let table = self.table.claim(stage.clock().now(), claim);
         let store = self.client.claim(claim).await;
         match (&store, &table) {
@@ -314,11 +285,7 @@ impl Pair {
         let Some(claim) = self.slots[slot].clone() else {
             return;
         };
-        let keep = Keep {
-            lease: claim.lease,
-            ttl: claim.ttl,
-            tokens,
-        };
+        let keep = Keep { lease: claim.lease, ttl: claim.ttl, tokens };
         let table = self.table.keep(stage.clock().now(), &keep);
         let store: Result<Kept> = self.client.keep_for(&claim, claim.ttl, tokens).await;
         match (&store, &table) {
@@ -336,11 +303,7 @@ impl Pair {
 
     fn compare_grants(&mut self, claim: &Claim, store: &Grant, table: &Grant) {
         assert_eq!(store.names, table.names, "names of {claim:?}");
-        assert_eq!(
-            (store.contended, store.revoked),
-            (table.contended, table.revoked),
-            "flags of {claim:?}"
-        );
+        assert_eq!((store.contended, store.revoked), (table.contended, table.revoked), "flags of {claim:?}");
         assert!(store.tokens.count() <= claim.tokens.max(NonZeroU32::new(5).expect("not zero")));
         self.rises(claim.lease.digest(), &store.names, store.tokens.first());
     }
@@ -356,10 +319,7 @@ impl Pair {
         let floor = floor.as_ref().unwrap_or(&self.floor);
         for name in names {
             let before = floor.get(name.as_str()).copied();
-            assert!(
-                before < Some(token),
-                "the token of {name} went from {before:?} to {token:?}"
-            );
+            assert!(before < Some(token), "the token of {name} went from {before:?} to {token:?}");
             let greatest = self.last.entry(name.to_string()).or_insert(token);
             *greatest = token.max(*greatest);
         }
@@ -372,18 +332,12 @@ impl Pair {
         match quick.take(&claim.names, None) {
             Some(token) => {
                 let table = self.table.claim(stage.clock().now(), &claim);
-                assert!(
-                    matches!(table, Ok(Claimed::Granted(_))),
-                    "taken although {table:?}"
-                );
+                assert!(matches!(table, Ok(Claimed::Granted(_))), "taken although {table:?}");
                 assert!(quick.holds(&claim.names, token));
                 self.rises(claim.lease.digest(), &claim.names, token);
                 self.taken.push((claim.names.clone(), token, claim));
             }
-            None => assert!(
-                self.is_known(stage, &claim.names),
-                "{names} is free and was not given"
-            ),
+            None => assert!(self.is_known(stage, &claim.names), "{names} is free and was not given"),
         }
     }
 
@@ -400,11 +354,7 @@ impl Pair {
 
     /// Whether the table knows a holder or a waiter of one of the names, also one that is over.
     fn is_known(&self, stage: &Stage, names: &Names) -> bool {
-        let known = |kind| {
-            self.table
-                .list(stage.clock().now(), &Query::new(kind, ""))
-                .entries
-        };
+        let known = |kind| self.table.list(stage.clock().now(), &Query::new(kind, "")).entries;
         let mut all = known(Kind::Leases).into_iter().chain(known(Kind::Waiters));
         let is_among = |other: &Names| names.iter().any(|name| other.as_slice().contains(name));
         all.any(|entry| is_among(&entry.names))
@@ -413,12 +363,7 @@ impl Pair {
 
     /// Both tell the same grants. A push may come late: it is waited for, and must be there.
     async fn compare_events(&mut self, stage: &Stage, index: usize) {
-        let mine: BTreeSet<Digest> = self
-            .slots
-            .iter()
-            .flatten()
-            .map(|claim| claim.lease.digest())
-            .collect();
+        let mine: BTreeSet<Digest> = self.slots.iter().flatten().map(|claim| claim.lease.digest()).collect();
         let granted = |event: &Event| match event {
             Event::Granted(lease, _) if mine.contains(&lease.digest()) => Some(lease.digest()),
             _ => None,
@@ -434,10 +379,7 @@ impl Pair {
         }
         let events = self.client.events();
         let store: BTreeSet<Digest> = events[self.told..].iter().filter_map(granted).collect();
-        assert!(
-            store.is_subset(&table),
-            "step {index}: store told {store:?}, table {table:?}"
-        );
+        assert!(store.is_subset(&table), "step {index}: store told {store:?}, table {table:?}");
         self.told = events.len();
     }
 
@@ -446,28 +388,17 @@ impl Pair {
             let query = Query::new(kind, "");
             let table = self.shape(self.table.list(stage.clock().now(), &query).entries);
             let store = self.shape(self.client.list(&query).await);
-            assert_eq!(
-                store, table,
-                "step {index}: {kind:?} in the store and in the table"
-            );
+            assert_eq!(store, table, "step {index}: {kind:?} in the store and in the table");
         }
     }
 
     /// What a list says, without tokens and times. What was taken by the immediate way has another id in the store, and
     /// perhaps one for each name.
     fn shape(&self, list: Vec<tenure::lease::Listed>) -> BTreeMap<String, String> {
-        let known: BTreeSet<Digest> = self
-            .slots
-            .iter()
-            .flatten()
-            .map(|claim| claim.lease.digest())
-            .collect();
+        let known: BTreeSet<Digest> = self.slots.iter().flatten().map(|claim| claim.lease.digest()).collect();
         let mut shape = BTreeMap::new();
         for entry in list {
-            let is_taken = self
-                .taken
-                .iter()
-                .any(|(.., claim)| claim.lease.digest() == entry.lease);
+            let is_taken = self.taken.iter().any(|(.., claim)| claim.lease.digest() == entry.lease);
             if known.contains(&entry.lease) || (!is_taken && entry.token.is_none()) {
                 shape.insert(
                     entry.lease.to_string(),

@@ -2,11 +2,7 @@
 //! dropped at a chosen await, and processes that are killed and stopped.
 //!
 //! Not published, and free to panic: a test fails by it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 pub mod cancel;
 pub mod client;

@@ -131,10 +131,7 @@ impl Wire {
 
     /// A random fault, of any kind that is answered, happens to `share` of all trips and events.
     pub fn chaos(&self, seed: u64, share: f64) {
-        self.0.lock().chaos = Some(Chaos {
-            rng: StdRng::seed_from_u64(seed),
-            share,
-        });
+        self.0.lock().chaos = Some(Chaos { rng: StdRng::seed_from_u64(seed), share });
     }
 
     /// How many trips were made for `step`.
@@ -166,10 +163,7 @@ impl Wire {
 
     fn passes_events(&self) -> bool {
         let mut state = self.0.lock();
-        let unlucky = state
-            .chaos
-            .as_mut()
-            .is_some_and(|chaos| chaos.rng.random_bool(chaos.share));
+        let unlucky = state.chaos.as_mut().is_some_and(|chaos| chaos.rng.random_bool(chaos.share));
         !state.lose_events && !unlucky
     }
 }
@@ -203,16 +197,7 @@ impl Relay {
         let wire = Wire::new();
         let caps = inner.caps().clone();
         let asked = Arc::default();
-        (
-            Arc::new(Relay {
-                inner,
-                caps,
-                clock,
-                wire: wire.clone(),
-                asked,
-            }),
-            wire,
-        )
+        (Arc::new(Relay { inner, caps, clock, wire: wire.clone(), asked }), wire)
     }
 
     /// Makes a trip: what `run` answers, unless something happens to it on the way.
@@ -353,11 +338,7 @@ impl Provider for Relay {
 
     fn listen(&self, listener: Arc<dyn Listener>) {
         let (wire, asked) = (self.wire.clone(), Arc::clone(&self.asked));
-        self.inner.listen(Arc::new(Ear {
-            listener,
-            wire,
-            asked,
-        }));
+        self.inner.listen(Arc::new(Ear { listener, wire, asked }));
     }
 
     fn immediate(&self) -> Option<Arc<dyn Immediate>> {

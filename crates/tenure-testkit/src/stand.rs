@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure::{Clock, Locks, Settings};
 use tenure::claim::Digest;
 use tenure::lease::{Kind, Listed, Query};
 use tenure::provider::{Fut, Provider};
+use tenure::{Clock, Locks, Settings};
 
 use crate::client::Client;
 use crate::relay::{Relay, Wire};
@@ -49,9 +49,7 @@ pub struct Stage {
 
 impl fmt::Debug for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stage")
-            .field("time", &self.time)
-            .finish_non_exhaustive()
+        f.debug_struct("Stage").field("time", &self.time).finish_non_exhaustive()
     }
 }
 
@@ -170,16 +168,10 @@ pub fn play<S: Stand>(test: impl AsyncFnOnce(Stage)) {
             Time::Paused => Clock::tokio(),
             Time::Real => Clock::system(),
         };
-        let stage = Stage {
-            stand: Box::new(S::start(clock).await),
-            time,
-            clock,
-        };
+        let stage = Stage { stand: Box::new(S::start(clock).await), time, clock };
         // Far beyond what any test takes, in either time.
         let limit = Duration::from_secs(180);
-        tokio::time::timeout(limit, test(stage))
-            .await
-            .expect("the test ends within 180 s");
+        tokio::time::timeout(limit, test(stage)).await.expect("the test ends within 180 s");
     });
     runtime.shutdown_timeout(Duration::from_secs(2));
 }

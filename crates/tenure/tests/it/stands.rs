@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use tenure::Clock;
 use tenure::memory::Memory;
 use tenure::provider::{Fut, Provider};
-use tenure::Clock;
 use tenure_testkit::{Stand, Time};
 
 /// The memory store, in the paused time of tokio. Every process of a test is another handle of it.

@@ -132,7 +132,8 @@ pub async fn each_kind_of_lock_excludes_what_it_must(stage: Stage) {
     let readers = [a.lock_shared("x").acquire().await.unwrap(), b.lock_shared("x").acquire().await.unwrap()];
     assert!(b.lock("x").try_acquire().await.unwrap().is_none());
     drop(readers);
-    let permits = [a.permit("p", 3).take(2).acquire().await.unwrap(), b.permit("p", 3).acquire().await.unwrap()];
+    let permits =
+        [a.permit("p", 3).take(2).acquire().await.unwrap(), b.permit("p", 3).acquire().await.unwrap()];
     assert!(b.permit("p", 3).try_acquire().await.unwrap().is_none());
     drop(permits);
     assert!(a.permit("p", 3).take(3).try_acquire_for(stage.slack()).await.unwrap().is_some());

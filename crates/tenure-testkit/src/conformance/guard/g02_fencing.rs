@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::cancel::cancel_at;
 use crate::stand::Stage;
 
 /// A lock that goes from task to task of one process has a fresh, greater token each time, for longer than any block of
@@ -18,7 +19,7 @@ pub async fn a_lock_that_is_handed_on_has_a_greater_token_each_time(stage: Stage
             assert!(Some(held.token()) > last);
             last = Some(held.token());
             // Queues behind the holder, so that the release hands the lock on.
-            assert!(futures_util::poll!(&mut next).is_pending());
+            assert!(cancel_at(1, &mut next).await.is_none());
             drop(held);
             next.await.unwrap()
         };

@@ -12,7 +12,8 @@ use crate::relay::{Fault, Step, Wire};
 use crate::stand::Stage;
 
 /// What may happen to the store while a future is dropped.
-const CONDITIONS: [Fault; 4] = [Fault::None, Fault::LoseRequest, Fault::LoseReply, Fault::Late(Duration::from_millis(50))];
+const CONDITIONS: [Fault; 4] =
+    [Fault::None, Fault::LoseRequest, Fault::LoseReply, Fault::Late(Duration::from_millis(50))];
 
 /// More awaits than any call has.
 const MOST: usize = 200;
@@ -25,18 +26,27 @@ fn calls(locks: &Locks) -> Vec<(&'static str, Call<'_>)> {
     let list = |guard: Option<Guard>| guard.into_iter().collect::<Vec<_>>();
     vec![
         ("acquire", Box::pin(async move { list(locks.lock("x").ttl(SHORT).acquire().await.ok()) })),
-        ("try_acquire", Box::pin(async move { list(locks.lock("x").ttl(SHORT).try_acquire().await.ok().flatten()) })),
+        (
+            "try_acquire",
+            Box::pin(async move { list(locks.lock("x").ttl(SHORT).try_acquire().await.ok().flatten()) }),
+        ),
         (
             "try_acquire_for",
-            Box::pin(async move { list(locks.lock("x").ttl(SHORT).try_acquire_for(patience).await.ok().flatten()) }),
+            Box::pin(async move {
+                list(locks.lock("x").ttl(SHORT).try_acquire_for(patience).await.ok().flatten())
+            }),
         ),
         (
             "lock_shared",
-            Box::pin(async move { list(locks.lock_shared("x").ttl(SHORT).try_acquire_for(patience).await.ok().flatten()) }),
+            Box::pin(async move {
+                list(locks.lock_shared("x").ttl(SHORT).try_acquire_for(patience).await.ok().flatten())
+            }),
         ),
         (
             "lock_all",
-            Box::pin(async move { list(locks.lock_all(["x", "y"]).ttl(SHORT).try_acquire_for(patience).await.ok().flatten()) }),
+            Box::pin(async move {
+                list(locks.lock_all(["x", "y"]).ttl(SHORT).try_acquire_for(patience).await.ok().flatten())
+            }),
         ),
         (
             "lock_each",
@@ -141,13 +151,17 @@ pub async fn a_release_that_is_dropped_at_any_await_is_done(stage: Stage) {
 
 /// A task that is aborted while it waits in the process's own queue leaves the queue, and the others are served.
 pub async fn a_task_that_is_aborted_in_the_local_queue_leaves_it(stage: Stage) {
-    for (locks, near) in [(stage.far().await.0, stage.client().await), (stage.locks().await, stage.client().await)] {
+    for (locks, near) in
+        [(stage.far().await.0, stage.client().await), (stage.locks().await, stage.client().await)]
+    {
         for aborted in 0..4 {
             let held = locks.lock("x").acquire().await.unwrap();
             let mut waiting: Vec<_> = (0..4)
                 .map(|_| {
                     let locks = locks.clone();
-                    tokio::spawn(async move { locks.lock("x").acquire().await.unwrap().release().await.unwrap() })
+                    tokio::spawn(
+                        async move { locks.lock("x").acquire().await.unwrap().release().await.unwrap() },
+                    )
                 })
                 .collect();
             stage.pass(Duration::from_millis(5)).await;
@@ -277,7 +291,9 @@ pub async fn nothing_is_left_after_random_faults_and_cancellations(stage: Stage)
                 for _ in 0..rounds {
                     let patience = Duration::from_millis(rng.random_range(1..400));
                     let call = locks.lock("x").ttl(SHORT * 3).try_acquire_for(patience);
-                    let Some(Ok(Some(guard))) = cancel_at(rng.random_range(1..30), call).await else { continue };
+                    let Some(Ok(Some(guard))) = cancel_at(rng.random_range(1..30), call).await else {
+                        continue;
+                    };
                     if !guard.is_lost() {
                         let before = inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                         assert_eq!(before, 0, "two holders");

@@ -33,7 +33,8 @@ pub async fn a_stale_guard_does_not_release_its_successor(stage: Stage) {
 /// Two guards of one process are two owners: the release of one leaves the other alone.
 pub async fn the_release_of_one_guard_leaves_the_other_alone(stage: Stage) {
     let (locks, near) = (stage.far().await.0, stage.client().await);
-    let (one, two) = (locks.lock_shared("x").acquire().await.unwrap(), locks.lock_shared("x").acquire().await.unwrap());
+    let (one, two) =
+        (locks.lock_shared("x").acquire().await.unwrap(), locks.lock_shared("x").acquire().await.unwrap());
     assert_ne!(one.token(), two.token());
     one.release().await.unwrap();
     assert!(!two.is_lost());

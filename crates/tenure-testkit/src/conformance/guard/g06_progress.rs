@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tenure::limits::TOUCH;
 
+use crate::cancel::cancel_at;
 use crate::conformance::SHORT;
 use crate::relay::{Fault, Step};
 use crate::stand::Stage;
@@ -34,7 +35,7 @@ pub async fn a_lost_push_costs_one_touch(stage: Stage) {
     wire.lose_events();
     let held = a.lock("x").acquire().await.unwrap();
     let mut next = Box::pin(b.lock("x").acquire());
-    assert!(futures_util::poll!(&mut next).is_pending());
+    assert!(cancel_at(1, &mut next).await.is_none());
     tokio::select! {
         guard = &mut next => panic!("two holders: {guard:?}"),
         () = stage.pass(Duration::from_millis(50)) => {}
@@ -81,7 +82,8 @@ pub async fn a_waiter_outlasts_a_store_that_is_away(stage: Stage) {
     for away in [SHORT, SHORT * 5] {
         let (near, (locks, wire)) = (stage.locks().await, stage.far().await);
         let held = near.lock("x").acquire().await.unwrap();
-        let waiting = tokio::spawn(async move { locks.lock("x").acquire().await.unwrap().release().await.unwrap() });
+        let waiting =
+            tokio::spawn(async move { locks.lock("x").acquire().await.unwrap().release().await.unwrap() });
         stage.pass(Duration::from_millis(50)).await;
         wire.set_all(Fault::LoseRequest);
         stage.pass(away).await;

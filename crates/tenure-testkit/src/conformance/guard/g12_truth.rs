@@ -19,7 +19,10 @@ pub async fn a_guard_is_listed_as_what_it_is(stage: Stage) {
             let entry = list.iter().find(|entry| entry.lease == guard.lease()).expect("it is listed");
             assert_eq!((&entry.names, entry.token.is_some()), (guard.names(), true));
             let meta = entry.meta.as_deref();
-            assert_eq!(meta.and_then(|meta| meta.iter().find(|(key, _)| *key == "job")).map(|(_, job)| job), job);
+            assert_eq!(
+                meta.and_then(|meta| meta.iter().find(|(key, _)| *key == "job")).map(|(_, job)| job),
+                job
+            );
         }
         guard.release().await.unwrap();
         plain.release().await.unwrap();
@@ -52,12 +55,21 @@ pub async fn busy_wrong_and_unavailable_are_told_apart(stage: Stage) {
 async fn wrong_calls(locks: &Locks) {
     let long = "x".repeat(256);
     for bad in ["", "a\nb", "\u{7f}", "a\0", &long] {
-        assert_eq!(locks.lock(bad).try_acquire().await.unwrap_err().kind(), ErrorKind::InvalidInput, "{bad:?}");
+        assert_eq!(
+            locks.lock(bad).try_acquire().await.unwrap_err().kind(),
+            ErrorKind::InvalidInput,
+            "{bad:?}"
+        );
         assert_eq!(locks.lock_all(["ok", bad]).acquire().await.unwrap_err().kind(), ErrorKind::InvalidInput);
-        assert_eq!(locks.lock_each(["ok", bad]).try_acquire().await.unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            locks.lock_each(["ok", bad]).try_acquire().await.unwrap_err().kind(),
+            ErrorKind::InvalidInput
+        );
     }
     for ttl in [Duration::ZERO, limits::MIN_TTL / 2, limits::MAX_TTL * 2, Duration::MAX] {
-        for request in [locks.lock("a").ttl(ttl), locks.lock_shared("a").ttl(ttl), locks.lock_all(["a", "b"]).ttl(ttl)] {
+        for request in
+            [locks.lock("a").ttl(ttl), locks.lock_shared("a").ttl(ttl), locks.lock_all(["a", "b"]).ttl(ttl)]
+        {
             assert_eq!(request.try_acquire().await.unwrap_err().kind(), ErrorKind::InvalidInput, "{ttl:?}");
         }
     }

@@ -12,8 +12,8 @@ use tenure::lease::{Claimed, Ended, Grant};
 use tenure::name::Names;
 use tenure::{Claim, Mode, Name, limits};
 
-use crate::conformance::SHORT;
 use crate::client::{Asking, Client};
+use crate::conformance::SHORT;
 use crate::seed::seed;
 use crate::stand::Stage;
 
@@ -125,15 +125,7 @@ pub async fn names_that_differ_in_one_byte_are_different_names(stage: Stage) {
         client.hold(&client.ask(name)).await;
     }
     for name in names {
-        assert_eq!(
-            client
-                .busy(&client.ask(name))
-                .await
-                .name
-                .expect("a name is in the way")
-                .as_str(),
-            name
-        );
+        assert_eq!(client.busy(&client.ask(name)).await.name.expect("a name is in the way").as_str(), name);
     }
 }
 
@@ -146,17 +138,11 @@ pub async fn a_lease_excludes_until_its_ttl_and_not_longer(stage: Stage) {
         grant.deadline <= stage.clock().now() + SHORT - limits::drift(SHORT),
         "counts from before the request"
     );
-    assert!(
-        grant.deadline >= before + SHORT - limits::drift(SHORT),
-        "the holder has the ttl but for drift"
-    );
+    assert!(grant.deadline >= before + SHORT - limits::drift(SHORT), "the holder has the ttl but for drift");
     let by = b.busy(&b.ask("job")).await;
     assert!(by.remaining.is_none_or(|remaining| remaining <= SHORT));
     let granted = free_at(&stage, &b, "job").await;
-    assert!(
-        granted >= grant.deadline,
-        "granted while its holder believed in it"
-    );
+    assert!(granted >= grant.deadline, "granted while its holder believed in it");
     assert!(granted <= before + SHORT + stage.slack(), "granted late");
 }
 
@@ -168,16 +154,10 @@ pub async fn a_renewed_lease_excludes_for_another_ttl(stage: Stage) {
     stage.pass(SHORT / 2).await;
     let renewed = a.renew(&held).await;
     assert!(renewed.deadline > first.deadline);
-    let shorter = a
-        .keep_for(&held, limits::MIN_TTL, 0)
-        .await
-        .expect("the store can be asked");
+    let shorter = a.keep_for(&held, limits::MIN_TTL, 0).await.expect("the store can be asked");
     assert!(matches!(shorter, tenure::lease::Kept::Held(_)));
     let granted = free_at(&stage, &b, "job").await;
-    assert!(
-        granted >= renewed.deadline,
-        "granted while its holder believed in it"
-    );
+    assert!(granted >= renewed.deadline, "granted while its holder believed in it");
 }
 
 /// `linger`: the names stay taken for that long after the grant although the lease was given up.
@@ -190,10 +170,7 @@ pub async fn a_lingering_lease_excludes_although_it_was_ended(stage: Stage) {
     a.gone(&job).await;
     let granted = free_at(&stage, &b, "job:settle").await;
     assert!(granted >= held + SHORT / 2, "it did not linger");
-    assert!(
-        granted <= held + SHORT + stage.slack(),
-        "it lingered for too long"
-    );
+    assert!(granted <= held + SHORT + stage.slack(), "it lingered for too long");
 }
 
 /// A lease that was held for longer than it lingers is free as soon as it is ended.
@@ -231,21 +208,14 @@ pub async fn the_immediate_way_in_excludes_and_is_excluded(stage: Stage) {
     let waiter = client.ask("job").waiting();
     client.queue(&waiter).await;
     assert!(quick.give(&names, token));
-    assert!(
-        client.told(&waiter, stage.slack()).await,
-        "giving back wakes a waiter"
-    );
+    assert!(client.told(&waiter, stage.slack()).await, "giving back wakes a waiter");
     client.renew(&waiter).await;
 }
 
 /// When `client` first gets `name`, as seen after the answer: a grant that is seen too early was too early.
 async fn free_at(stage: &Stage, client: &Client, name: &str) -> Instant {
     loop {
-        if let Claimed::Granted(_) = client
-            .claim(&client.ask(name))
-            .await
-            .expect("the store can be asked")
-        {
+        if let Claimed::Granted(_) = client.claim(&client.ask(name)).await.expect("the store can be asked") {
             return stage.clock().now();
         }
         stage.pass(Duration::from_millis(10)).await;
@@ -283,11 +253,7 @@ async fn hammer(client: Arc<Client>, ledger: Arc<Ledger>, mut rng: StdRng, round
             3 => client.ask("p q").permits(rng.random_range(1..=3), 4),
             _ => client.ask(PLAIN[which]),
         };
-        let claim = if rng.random_bool(0.5) {
-            claim.waiting()
-        } else {
-            claim
-        };
+        let claim = if rng.random_bool(0.5) { claim.waiting() } else { claim };
         let grant = match client.claim(&claim).await.expect("the store can be asked") {
             Claimed::Granted(grant) => grant,
             Claimed::Queued(_) => client.granted(&claim).await,

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use tenure::lease::Kept;
 use tenure::{Claim, FencingToken};
 
-use crate::conformance::SHORT;
 use crate::client::{Asking, Client};
+use crate::conformance::SHORT;
 use crate::stand::Stage;
 
 /// Every way to hold a name gets a greater token than all before it, from whichever process.
@@ -28,11 +28,7 @@ pub async fn tokens_of_a_name_rise_in_every_mode_and_across_batches(stage: Stage
         for claim in ways {
             let grant = client.hold(&claim).await;
             let first = grant.tokens.first();
-            assert!(
-                Some(first) > last,
-                "{first:?} after {last:?} for {:?}",
-                claim.mode
-            );
+            assert!(Some(first) > last, "{first:?} after {last:?} for {:?}", claim.mode);
             last = tokens(&grant.tokens).pop();
             client.end(&claim).await;
         }
@@ -44,15 +40,8 @@ pub async fn holders_at_the_same_time_have_different_tokens(stage: Stage) {
     let (a, b) = (stage.client().await, stage.client().await);
     let mut seen = BTreeSet::new();
     for client in [&a, &b, &a, &b] {
-        for claim in [
-            client.ask("r").shared(),
-            client.ask("p").permits(1, 9),
-            client.ask("q r").shared(),
-        ] {
-            assert!(
-                seen.insert(client.hold(&claim).await.tokens.first()),
-                "a token was given twice"
-            );
+        for claim in [client.ask("r").shared(), client.ask("p").permits(1, 9), client.ask("q r").shared()] {
+            assert!(seen.insert(client.hold(&claim).await.tokens.first()), "a token was given twice");
         }
     }
 }
@@ -64,10 +53,7 @@ pub async fn reserved_tokens_are_given_to_nobody_else(stage: Stage) {
     for count in [1, 32, 1, 1_000, 3] {
         let claim = client.ask("n").reserving(count);
         let grant = client.hold(&claim).await;
-        assert!(
-            (1..=count).contains(&grant.tokens.count().get()),
-            "at least one and no more than asked for"
-        );
+        assert!((1..=count).contains(&grant.tokens.count().get()), "at least one and no more than asked for");
         for token in tokens(&grant.tokens) {
             assert!(seen.last().is_none_or(|last| *last < token) && seen.insert(token));
         }
@@ -81,16 +67,10 @@ pub async fn a_renewal_reserves_further_tokens_above_all_before(stage: Stage) {
     let (claim, other) = (client.ask("n").reserving(4), client.ask("other"));
     let mut seen: BTreeSet<FencingToken> = tokens(&client.hold(&claim).await.tokens).into_iter().collect();
     let plain = client.renew(&claim).await.tokens;
-    assert_eq!(
-        plain.first(),
-        *seen.first().unwrap(),
-        "a plain renewal keeps the block"
-    );
+    assert_eq!(plain.first(), *seen.first().unwrap(), "a plain renewal keeps the block");
     client.hold(&other).await;
     for _ in 0..3 {
-        let Ok(Kept::Held(grant)) = client.keep_for(&claim, claim.ttl, 8).await else {
-            panic!("it is held")
-        };
+        let Ok(Kept::Held(grant)) = client.keep_for(&claim, claim.ttl, 8).await else { panic!("it is held") };
         for token in tokens(&grant.tokens) {
             assert!(
                 seen.last().is_none_or(|last| *last < token) && seen.insert(token),
@@ -170,21 +150,14 @@ pub async fn tokens_rise_for_a_process_that_comes_after_all_have_gone(stage: Sta
 pub async fn claims_at_the_same_moment_never_share_a_token(stage: Stage) {
     let (a, b) = (stage.client().await, stage.client().await);
     let ask = |client: &Client, tag: &str| -> Vec<Claim> {
-        (0..64)
-            .map(|n| client.ask(&format!("{tag}{n}")).reserving(1 + n % 3))
-            .collect()
+        (0..64).map(|n| client.ask(&format!("{tag}{n}")).reserving(1 + n % 3)).collect()
     };
     let (first, second) = (ask(&a, "a"), ask(&b, "b"));
     let (left, right) = tokio::join!(a.provider().claim(&first), b.provider().claim(&second));
     let mut seen = BTreeSet::new();
     for answer in left.into_iter().chain(right) {
-        let Ok(tenure::lease::Claimed::Granted(grant)) = answer else {
-            panic!("all names are free")
-        };
-        assert!(
-            tokens(&grant.tokens).into_iter().all(|token| seen.insert(token)),
-            "a token was given twice"
-        );
+        let Ok(tenure::lease::Claimed::Granted(grant)) = answer else { panic!("all names are free") };
+        assert!(tokens(&grant.tokens).into_iter().all(|token| seen.insert(token)), "a token was given twice");
     }
 }
 

@@ -4,8 +4,8 @@ use tenure::lease::{Claimed, Ended, Why};
 use tenure::limits;
 use tenure::provider::{Force, Forced};
 
-use crate::conformance::SHORT;
 use crate::client::Asking;
+use crate::conformance::SHORT;
 use crate::relay::{Fault, Relay, Step};
 use crate::stand::Stage;
 
@@ -60,10 +60,7 @@ pub async fn a_lease_that_is_asked_back_from_the_silent_ends_with_its_ttl(stage:
     let waiter = b.ask("x").waiting();
     b.queue(&waiter).await;
     b.granted(&waiter).await;
-    assert!(
-        stage.clock().now() >= grant.deadline,
-        "granted while its holder believed in it"
-    );
+    assert!(stage.clock().now() >= grant.deadline, "granted while its holder believed in it");
 }
 
 /// A lease that is ended by force is free at once, and its holder learns why.
@@ -90,9 +87,6 @@ pub async fn force_says_what_it_found(stage: Stage) {
     assert_eq!(a.force(&waiter, Force::Now).await, Forced::Ended);
     b.gone(&waiter).await;
     a.end(&held).await;
-    assert!(
-        !matches!(b.claim(&waiter).await, Ok(Claimed::Granted(_))),
-        "it is withdrawn for good"
-    );
+    assert!(!matches!(b.claim(&waiter).await, Ok(Claimed::Granted(_))), "it is withdrawn for good");
     a.hold(&a.ask("x")).await;
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tenure::ErrorKind;
 use tenure::lease::{Claimed, Ended, Kept};
 
-use crate::conformance::SHORT;
 use crate::cancel::cancel_at;
 use crate::client::{Asking, Client};
+use crate::conformance::SHORT;
 use crate::relay::{Fault, Relay, Step};
 use crate::seed::seed;
 use crate::stand::Stage;
@@ -16,28 +16,16 @@ use crate::stand::Stage;
 pub async fn a_claim_whose_reply_was_lost_is_settled_by_its_id(stage: Stage) {
     let (relay, wire) = Relay::new(stage.open().await, stage.clock());
     let (near, far) = (stage.client().await, Client::new(relay, stage.clock()));
-    for claim in [
-        far.ask("x"),
-        far.ask("x").shared(),
-        far.ask("x y").waiting(),
-        far.ask("x").permits(1, 2),
-    ] {
+    for claim in [far.ask("x"), far.ask("x").shared(), far.ask("x y").waiting(), far.ask("x").permits(1, 2)] {
         wire.set(Step::Claim, Fault::LoseReply);
-        assert_eq!(
-            far.claim(&claim).await.unwrap_err().kind(),
-            ErrorKind::Unavailable
-        );
+        assert_eq!(far.claim(&claim).await.unwrap_err().kind(), ErrorKind::Unavailable);
         wire.heal();
         let token = far.hold(&claim).await.tokens.first();
         assert_eq!(far.renew(&claim).await.tokens.first(), token);
         wire.set(Step::End, Fault::LoseReply);
         assert!(far.provider().end(&[claim.lease]).await.remove(0).is_err());
         wire.heal();
-        assert_eq!(
-            far.end(&claim).await,
-            Ended::NotHeld,
-            "the first end was executed"
-        );
+        assert_eq!(far.end(&claim).await, Ended::NotHeld, "the first end was executed");
         stage.quiet(&near, Duration::ZERO).await;
     }
 }
@@ -60,12 +48,8 @@ pub async fn a_claim_that_was_under_way_when_it_was_ended_takes_nothing(stage: S
 /// Claims, keeps and ends that are dropped at any await are settled by one `end`.
 pub async fn a_step_that_is_dropped_at_any_await_is_settled_by_end(stage: Stage) {
     let (a, b) = (stage.client().await, stage.client().await);
-    let ways: [fn(&Client) -> tenure::Claim; 4] = [
-        |c| c.ask("x"),
-        |c| c.ask("x y"),
-        |c| c.ask("x").waiting(),
-        |c| c.ask("y x").shared().waiting(),
-    ];
+    let ways: [fn(&Client) -> tenure::Claim; 4] =
+        [|c| c.ask("x"), |c| c.ask("x y"), |c| c.ask("x").waiting(), |c| c.ask("y x").shared().waiting()];
     for (index, way) in ways.into_iter().enumerate() {
         for polls in 0.. {
             let claim = way(&a);
@@ -73,10 +57,7 @@ pub async fn a_step_that_is_dropped_at_any_await_is_settled_by_end(stage: Stage)
             let _ = cancel_at(polls, a.keep(&claim)).await;
             let _ = cancel_at(polls, a.provider().end(&[claim.lease])).await;
             assert_ne!(a.end(&claim).await, Ended::Lingering);
-            assert!(!matches!(
-                a.keep(&claim).await,
-                Ok(Kept::Held(_) | Kept::Queued(_))
-            ));
+            assert!(!matches!(a.keep(&claim).await, Ok(Kept::Held(_) | Kept::Queued(_))));
             let all = b.ask("x y");
             b.hold(&all).await;
             b.end(&all).await;
@@ -111,11 +92,7 @@ pub async fn nothing_is_left_after_random_faults(stage: Stage) {
     let mut claims = Vec::new();
     for round in 0..stage.rounds(2_000) {
         let names = ["a", "b", "a b", "c", "b c"][round % 5];
-        let claim = if round % 3 == 0 {
-            far.ask(names).waiting()
-        } else {
-            far.ask(names).shared()
-        };
+        let claim = if round % 3 == 0 { far.ask(names).waiting() } else { far.ask(names).shared() };
         let answer = far.claim(&claim).await;
         assert!(!matches!(answer, Ok(Claimed::Granted(ref grant)) if grant.names != claim.names));
         let _ = far.keep(&claim).await;

@@ -3,8 +3,8 @@
 use tenure::lease::Ended;
 use tenure::{Claim, LeaseId};
 
-use crate::conformance::SHORT;
 use crate::client::{Asking, Client};
+use crate::conformance::SHORT;
 use crate::stand::Stage;
 
 /// An id that was never claimed can neither be kept nor ended, and the attempt changes nothing.
@@ -88,13 +88,7 @@ pub async fn two_claims_of_one_process_are_two_owners(stage: Stage) {
 /// `end` absorbs: a claim that reaches the store after the end of its id is never granted and takes no place.
 pub async fn a_claim_that_arrives_after_its_end_is_never_granted(stage: Stage) {
     let (a, b) = (stage.client().await, stage.client().await);
-    for late in [
-        a.ask("x"),
-        a.ask("x").waiting(),
-        a.ask("x").shared(),
-        a.ask("w x y"),
-        a.ask("x").local(),
-    ] {
+    for late in [a.ask("x"), a.ask("x").waiting(), a.ask("x").shared(), a.ask("w x y"), a.ask("x").local()] {
         assert_eq!(a.end(&late).await, Ended::NotHeld);
         a.busy(&late).await;
         a.busy(&late).await;

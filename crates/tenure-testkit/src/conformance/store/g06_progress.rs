@@ -6,8 +6,8 @@ use tenure::lease::{Claimed, Ended, Kept, Why};
 use tenure::limits::{DEAD_WAITER, DEFAULT_TTL, MAX_GRANTS, OFFER, TOUCH};
 use tenure::provider::{Event, Takeover};
 
-use crate::conformance::SHORT;
 use crate::client::Asking;
+use crate::conformance::SHORT;
 use crate::stand::Stage;
 
 /// The release grants the next waiter in the same step and tells it, without a touch.
@@ -27,12 +27,7 @@ pub async fn one_release_grants_all_who_can_run_together(stage: Stage) {
     let (a, b) = (stage.client().await, stage.client().await);
     let held = a.ask("m n");
     a.hold(&held).await;
-    let together = [
-        b.ask("m").shared(),
-        b.ask("m").shared(),
-        b.ask("m n").shared(),
-        b.ask("n").shared(),
-    ];
+    let together = [b.ask("m").shared(), b.ask("m").shared(), b.ask("m n").shared(), b.ask("n").shared()];
     for waiter in &together {
         b.queue(&waiter.clone().waiting()).await;
     }
@@ -47,20 +42,14 @@ pub async fn more_waiters_than_a_step_grants_are_all_served(stage: Stage) {
     let (a, b) = (stage.client().await, stage.client().await);
     let held = a.ask("x");
     a.hold(&held).await;
-    let readers: Vec<_> = (0..2 * MAX_GRANTS + 5)
-        .map(|_| b.ask("x").shared().waiting())
-        .collect();
+    let readers: Vec<_> = (0..2 * MAX_GRANTS + 5).map(|_| b.ask("x").shared().waiting()).collect();
     for answer in b.provider().claim(&readers).await {
         assert!(matches!(answer, Ok(Claimed::Queued(_))), "{answer:?}");
     }
     a.end(&held).await;
     let keeps: Vec<_> = readers
         .iter()
-        .map(|reader| tenure::provider::Keep {
-            lease: reader.lease,
-            ttl: reader.ttl,
-            tokens: 0,
-        })
+        .map(|reader| tenure::provider::Keep { lease: reader.lease, ttl: reader.ttl, tokens: 0 })
         .collect();
     let deadline = stage.clock().now() + TOUCH * 2 + stage.slack();
     loop {
@@ -68,14 +57,8 @@ pub async fn more_waiters_than_a_step_grants_are_all_served(stage: Stage) {
         if kept.iter().all(|kept| matches!(kept, Ok(Kept::Held(_)))) {
             return;
         }
-        assert!(
-            kept.iter().all(|kept| !matches!(kept, Ok(Kept::Gone(_)))),
-            "a live waiter is gone"
-        );
-        assert!(
-            stage.clock().now() < deadline,
-            "somebody is left waiting for a free name"
-        );
+        assert!(kept.iter().all(|kept| !matches!(kept, Ok(Kept::Gone(_)))), "a live waiter is gone");
+        assert!(stage.clock().now() < deadline, "somebody is left waiting for a free name");
         stage.pass(TOUCH / 4).await;
     }
 }
@@ -126,10 +109,7 @@ pub async fn a_dead_waiter_is_passed_over(stage: Stage) {
     }
     a.end(&held).await;
     b.renew(&live).await;
-    assert!(
-        !b.told(&dead, Duration::ZERO).await,
-        "the dead waiter was granted"
-    );
+    assert!(!b.told(&dead, Duration::ZERO).await, "the dead waiter was granted");
     b.gone(&dead).await;
 }
 
@@ -148,10 +128,7 @@ pub async fn many_dead_waiters_cost_no_more_than_one(stage: Stage) {
     let freed = stage.clock().now();
     b.granted(&live).await;
     let took = freed.until(stage.clock().now());
-    assert!(
-        took <= OFFER.max(DEAD_WAITER) + TOUCH * 2 + stage.slack(),
-        "took {took:?}"
-    );
+    assert!(took <= OFFER.max(DEAD_WAITER) + TOUCH * 2 + stage.slack(), "took {took:?}");
 }
 
 /// A pushed grant that its waiter does not confirm passes on after three seconds, and not before.
@@ -166,10 +143,7 @@ pub async fn an_offer_that_nobody_takes_passes_on(stage: Stage) {
     assert!(b.told(&silent, stage.slack()).await);
     b.granted(&next).await;
     let took = offered.until(stage.clock().now());
-    assert!(
-        took >= OFFER - tenure::limits::drift(OFFER),
-        "passed on while it stood: {took:?}"
-    );
+    assert!(took >= OFFER - tenure::limits::drift(OFFER), "passed on while it stood: {took:?}");
     assert!(took <= OFFER + TOUCH + stage.slack(), "passed on late: {took:?}");
     assert!(matches!(b.gone(&silent).await, Why::Expired | Why::Unknown));
 }
@@ -185,10 +159,7 @@ pub async fn a_confirmed_offer_lasts_for_its_ttl(stage: Stage) {
     let told = stage.clock().now();
     for event in b.events() {
         if let Event::Granted(_, Some(grant)) = event {
-            assert!(
-                grant.deadline <= told + OFFER,
-                "an offer lasts for three seconds at the most"
-            );
+            assert!(grant.deadline <= told + OFFER, "an offer lasts for three seconds at the most");
         }
     }
     let confirmed = b.renew(&waiter).await;
@@ -216,19 +187,12 @@ pub async fn an_offer_lasts_no_longer_than_its_ttl(stage: Stage) {
 /// A waiter that gives up, before or after it was granted, passes the name on in the same step.
 pub async fn who_gives_up_passes_the_name_on(stage: Stage) {
     let (a, b) = (stage.client().await, stage.client().await);
-    let (held, writer, reader) = (
-        a.ask("x").shared(),
-        b.ask("x").waiting(),
-        b.ask("x").shared().waiting(),
-    );
+    let (held, writer, reader) = (a.ask("x").shared(), b.ask("x").waiting(), b.ask("x").shared().waiting());
     a.hold(&held).await;
     b.queue(&writer).await;
     b.queue(&reader).await;
     assert_eq!(b.end(&writer).await, Ended::Withdrawn);
-    assert!(
-        b.told(&reader, stage.slack()).await,
-        "the reader behind the writer that left is not granted"
-    );
+    assert!(b.told(&reader, stage.slack()).await, "the reader behind the writer that left is not granted");
     b.renew(&reader).await;
 
     let (next, last) = (b.ask("x").waiting(), b.ask("x").waiting());
@@ -238,10 +202,7 @@ pub async fn who_gives_up_passes_the_name_on(stage: Stage) {
     b.end(&reader).await;
     assert!(b.told(&next, stage.slack()).await);
     assert_eq!(b.end(&next).await, Ended::Released);
-    assert!(
-        b.told(&last, stage.slack()).await,
-        "the offer that was turned down is not passed on"
-    );
+    assert!(b.told(&last, stage.slack()).await, "the offer that was turned down is not passed on");
     b.renew(&last).await;
 }
 
@@ -254,10 +215,7 @@ pub async fn a_waiter_that_is_touched_keeps_its_place(stage: Stage) {
     b.queue(&second).await;
     for _ in 0..6 {
         stage.pass(TOUCH).await;
-        assert_eq!(
-            (b.touch(&first).await.ahead, b.touch(&second).await.ahead),
-            (0, 1)
-        );
+        assert_eq!((b.touch(&first).await.ahead, b.touch(&second).await.ahead), (0, 1));
     }
     a.end(&held).await;
     b.renew(&first).await;

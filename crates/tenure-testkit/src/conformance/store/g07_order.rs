@@ -69,10 +69,7 @@ pub async fn permits_do_not_pass_a_waiting_claim_for_more(stage: Stage) {
     let (a, b) = (stage.client().await, stage.client().await);
     let held = a.ask("p").permits(3, 4);
     a.hold(&held).await;
-    let (many, one) = (
-        b.ask("p").permits(2, 4).waiting(),
-        b.ask("p").permits(1, 4).waiting(),
-    );
+    let (many, one) = (b.ask("p").permits(2, 4).waiting(), b.ask("p").permits(1, 4).waiting());
     b.queue(&many).await;
     b.queue(&one).await;
     a.busy(&a.ask("p").permits(1, 4)).await;
@@ -105,9 +102,7 @@ pub async fn the_claims_of_one_call_queue_in_their_order(stage: Stage) {
     a.hold(&held).await;
     let claims: Vec<Claim> = (0..10).map(|_| b.ask("x").waiting()).collect();
     for (place, answer) in b.provider().claim(&claims).await.into_iter().enumerate() {
-        let Ok(Claimed::Queued(queued)) = answer else {
-            panic!("it waits: {answer:?}")
-        };
+        let Ok(Claimed::Queued(queued)) = answer else { panic!("it waits: {answer:?}") };
         assert_eq!(queued.ahead as usize, place);
     }
     a.end(&held).await;
@@ -123,11 +118,8 @@ pub async fn a_claim_on_any_waits_in_turn_and_leaves_every_queue(stage: Stage) {
     let (d1, d2) = (a.ask("d1"), a.ask("d2"));
     a.hold(&d1).await;
     a.hold(&d2).await;
-    let (before, any, after) = (
-        b.ask("d2").waiting(),
-        b.ask("d1 d2").any(1).waiting(),
-        b.ask("d1").waiting(),
-    );
+    let (before, any, after) =
+        (b.ask("d2").waiting(), b.ask("d1 d2").any(1).waiting(), b.ask("d1").waiting());
     for claim in [&before, &any, &after] {
         b.queue(claim).await;
     }

@@ -60,18 +60,12 @@ pub async fn a_batch_is_granted_when_its_last_name_is_free(stage: Stage) {
 /// Batches in opposite orders, a thousand times from four processes, never wait for each other for ever.
 pub async fn batches_in_opposite_orders_never_deadlock(stage: Stage) {
     let mut tasks = tokio::task::JoinSet::new();
-    for (index, names) in ["a b", "b a", "b c a", "c b", "a c", "c a"]
-        .into_iter()
-        .enumerate()
-    {
+    for (index, names) in ["a b", "b a", "b c a", "c b", "a c", "c a"].into_iter().enumerate() {
         let (client, rounds) = (Arc::new(stage.client().await), stage.rounds(1_000));
         tasks.spawn(async move {
             for round in 0..rounds {
-                let claim = if (round + index) % 7 == 0 {
-                    client.ask(names).shared()
-                } else {
-                    client.ask(names)
-                };
+                let claim =
+                    if (round + index) % 7 == 0 { client.ask(names).shared() } else { client.ask(names) };
                 let claim = claim.waiting();
                 match client.claim(&claim).await.expect("the store can be asked") {
                     Claimed::Granted(_) => tokio::task::yield_now().await,
@@ -85,9 +79,7 @@ pub async fn batches_in_opposite_orders_never_deadlock(stage: Stage) {
     while let Some(done) = tasks.join_next().await {
         done.expect("no deadlock");
     }
-    stage
-        .quiet(&stage.client().await, std::time::Duration::ZERO)
-        .await;
+    stage.quiet(&stage.client().await, std::time::Duration::ZERO).await;
 }
 
 /// A blocked batch is overtaken sixteen times at the most; then its names are kept for it.
@@ -98,10 +90,7 @@ pub async fn a_blocked_batch_is_overtaken_a_bounded_number_of_times(stage: Stage
     let batch = b.ask("a b").waiting();
     b.queue(&batch).await;
     let overtakes = overtake(&a, 200).await;
-    assert!(
-        overtakes >= 1,
-        "a blocked batch lets others have what it cannot use"
-    );
+    assert!(overtakes >= 1, "a blocked batch lets others have what it cannot use");
     assert!(overtakes <= MAX_OVERTAKES as usize, "overtaken {overtakes} times");
     a.end(&blocker).await;
     b.renew(&batch).await;
@@ -147,10 +136,7 @@ pub async fn waiters_overtake_a_blocked_batch_within_the_same_bound(stage: Stage
         overtakes += 1;
         a.end(claim).await;
     }
-    assert!(
-        (1..=MAX_OVERTAKES).contains(&overtakes),
-        "overtaken {overtakes} times"
-    );
+    assert!((1..=MAX_OVERTAKES).contains(&overtakes), "overtaken {overtakes} times");
     a.end(&blocker).await;
     b.renew(&batch).await;
 }
@@ -185,13 +171,7 @@ pub async fn the_claims_of_one_call_are_answered_one_by_one(stage: Stage) {
     assert_eq!(answers.len(), claims.len());
     assert!(matches!(answers[0], Ok(Claimed::Granted(_))), "{:?}", answers[0]);
     assert!(matches!(answers[1], Ok(Claimed::Busy(_))), "{:?}", answers[1]);
-    assert!(
-        answers[2]
-            .as_ref()
-            .is_err_and(|error| error.operation() == "mode"),
-        "{:?}",
-        answers[2]
-    );
+    assert!(answers[2].as_ref().is_err_and(|error| error.operation() == "mode"), "{:?}", answers[2]);
     assert!(matches!(answers[3], Ok(Claimed::Queued(_))), "{:?}", answers[3]);
     assert!(matches!(answers[4], Ok(Claimed::Busy(_))), "{:?}", answers[4]);
     assert!(matches!(answers[5], Ok(Claimed::Busy(_))), "{:?}", answers[5]);

@@ -28,10 +28,7 @@ pub async fn a_release_wakes_one_waiter_of_a_thousand(stage: Stage) {
 }
 
 fn granted(events: &[Event]) -> usize {
-    events
-        .iter()
-        .filter(|event| matches!(event, Event::Granted(..)))
-        .count()
+    events.iter().filter(|event| matches!(event, Event::Granted(..))).count()
 }
 
 /// A holder is told that others wait when the first of them comes, not with each of them.

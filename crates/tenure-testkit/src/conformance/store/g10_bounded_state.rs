@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tenure::lease::Claimed;
 
-use crate::conformance::SHORT;
 use crate::client::Asking;
+use crate::conformance::SHORT;
 use crate::stand::{Stage, everything};
 
 /// After ten thousand names that were used once the store is as empty as before.
@@ -39,11 +39,7 @@ pub async fn waiters_that_left_leave_nothing(stage: Stage) {
     let before = stage.records().await;
     for round in 0..stage.rounds(1_000) {
         let names = format!("job:{round} job:{round}:b");
-        let (held, served, gone) = (
-            a.ask(&names),
-            b.ask(&names).waiting(),
-            b.ask(&names).shared().waiting(),
-        );
+        let (held, served, gone) = (a.ask(&names), b.ask(&names).waiting(), b.ask(&names).shared().waiting());
         a.hold(&held).await;
         b.queue(&served).await;
         b.queue(&gone).await;

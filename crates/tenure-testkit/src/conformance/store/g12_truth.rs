@@ -7,8 +7,8 @@ use tenure::lease::{Claimed, Kept, Kind, Query};
 use tenure::provider::Caps;
 use tenure::{Claim, ErrorKind, Meta, Mode, limits};
 
-use crate::conformance::SHORT;
 use crate::client::{Asking, Client};
+use crate::conformance::SHORT;
 use crate::relay::{Fault, Relay};
 use crate::stand::{Stage, digests, everything};
 
@@ -24,32 +24,17 @@ pub async fn the_list_shows_what_is_held(stage: Stage) {
     let list = b.list(&Query::new(Kind::Leases, "account:")).await;
     assert_eq!(digests(&list), [claim.lease.digest()]);
     let entry = &list[0];
-    assert_eq!(
-        (&entry.names, entry.mode, entry.token),
-        (&claim.names, Mode::Exclusive, Some(token))
-    );
-    assert_eq!(
-        (entry.ttl, entry.origin, entry.ahead),
-        (claim.ttl, claim.origin, 0)
-    );
+    assert_eq!((&entry.names, entry.mode, entry.token), (&claim.names, Mode::Exclusive, Some(token)));
+    assert_eq!((entry.ttl, entry.origin, entry.ahead), (claim.ttl, claim.origin, 0));
     assert_eq!(entry.meta.as_deref(), claim.meta.as_deref());
     let remaining = entry.remaining.expect("it expires");
-    assert!(
-        remaining <= claim.ttl - Duration::from_millis(450),
-        "{remaining:?}"
-    );
-    assert!(
-        remaining >= claim.ttl - Duration::from_millis(550) - stage.slack() * 4,
-        "{remaining:?}"
-    );
+    assert!(remaining <= claim.ttl - Duration::from_millis(450), "{remaining:?}");
+    assert!(remaining >= claim.ttl - Duration::from_millis(550) - stage.slack() * 4, "{remaining:?}");
     assert!(entry.age >= Duration::from_millis(450), "{:?}", entry.age);
     let permits = b.list(&Query::new(Kind::Leases, "gpu")).await;
     assert_eq!(permits[0].mode, Mode::Permits { take: 2, of: 5 });
     a.end(&claim).await;
-    assert_eq!(
-        digests(&b.list(&Query::new(Kind::Leases, "")).await),
-        [permit.lease.digest()]
-    );
+    assert_eq!(digests(&b.list(&Query::new(Kind::Leases, "")).await), [permit.lease.digest()]);
 }
 
 /// Waiters are listed with the number of claims before them, apart from leases.
@@ -64,28 +49,17 @@ pub async fn waiters_are_listed_with_their_place(stage: Stage) {
     let list = a.list(&Query::new(Kind::Waiters, "x")).await;
     assert_eq!(list.len(), waiters.len());
     for (place, waiter) in waiters.iter().enumerate() {
-        let entry = list
-            .iter()
-            .find(|entry| entry.lease == waiter.lease.digest())
-            .expect("it waits");
-        assert_eq!(
-            (entry.ahead as usize, entry.token, entry.remaining),
-            (place, None, None)
-        );
+        let entry = list.iter().find(|entry| entry.lease == waiter.lease.digest()).expect("it waits");
+        assert_eq!((entry.ahead as usize, entry.token, entry.remaining), (place, None, None));
     }
-    assert_eq!(
-        digests(&a.list(&Query::new(Kind::Leases, "x")).await),
-        [held.lease.digest()]
-    );
+    assert_eq!(digests(&a.list(&Query::new(Kind::Leases, "x")).await), [held.lease.digest()]);
     assert_eq!(a.list(&Query::new(Kind::Waiters, "y")).await.len(), 0);
 }
 
 /// A list of many pages has every entry once, in the order of the digests, and pages of the asked size.
 pub async fn pages_have_every_entry_once(stage: Stage) {
     let client = stage.client().await;
-    let claims: Vec<Claim> = (0..25)
-        .map(|n| client.ask(&format!("page:{n} other:{n}")))
-        .collect();
+    let claims: Vec<Claim> = (0..25).map(|n| client.ask(&format!("page:{n} other:{n}"))).collect();
     for claim in &claims {
         client.hold(claim).await;
     }
@@ -94,11 +68,7 @@ pub async fn pages_have_every_entry_once(stage: Stage) {
     for limit in [1, 7, 25, 26] {
         let mut query = Query::new(Kind::Leases, "page:");
         query.limit = limit;
-        let first = client
-            .provider()
-            .list(&query)
-            .await
-            .expect("the store can be asked");
+        let first = client.provider().list(&query).await.expect("the store can be asked");
         assert_eq!(first.entries.len(), limit.min(25));
         assert_eq!(first.next.is_some(), limit < 25);
         assert_eq!(digests(&client.list(&query).await), wanted);
@@ -108,9 +78,7 @@ pub async fn pages_have_every_entry_once(stage: Stage) {
 /// A prefix is compared byte for byte: no character of it has another meaning.
 pub async fn a_prefix_finds_names_that_begin_so_and_no_others(stage: Stage) {
     let client = stage.client().await;
-    for name in [
-        "100%", "100", "a_b", "aXb", "A_b", "a*", "a[b]", "é", "e\u{301}", "a\\b", "z'",
-    ] {
+    for name in ["100%", "100", "a_b", "aXb", "A_b", "a*", "a[b]", "é", "e\u{301}", "a\\b", "z'"] {
         client.hold(&client.ask(name)).await;
     }
     let count = async |prefix: &str| client.list(&Query::new(Kind::Leases, prefix)).await.len();
@@ -157,10 +125,7 @@ pub async fn a_lease_id_is_shown_nowhere(stage: Stage) {
         for secret in [secret, bare.to_uppercase(), bare, bytes] {
             assert!(!shown.contains(&secret), "a lease id is shown");
         }
-        assert!(
-            shown.contains(&claim.lease.digest().to_string()),
-            "the test is not vacuous"
-        );
+        assert!(shown.contains(&claim.lease.digest().to_string()), "the test is not vacuous");
     }
 }
 
@@ -176,11 +141,7 @@ pub async fn busy_tells_who_is_in_the_way(stage: Stage) {
     assert_eq!(by.lease, Some(held.lease.digest()));
     assert_eq!(by.meta.as_deref(), held.meta.as_deref());
     assert_eq!(by.waiting, 1);
-    assert!(
-        by.remaining
-            .is_some_and(|left| left <= held.ttl && left > held.ttl / 2),
-        "{by:?}"
-    );
+    assert!(by.remaining.is_some_and(|left| left <= held.ttl && left > held.ttl / 2), "{by:?}");
 }
 
 /// Held, waiting, busy, gone, invalid and unavailable are six answers.
@@ -200,11 +161,7 @@ pub async fn each_state_has_an_answer_of_its_own(stage: Stage) {
         far.claim(&far.ask("x")).await.unwrap_err().kind(),
         far.keep(&held).await.unwrap_err().kind(),
         far.provider().ping().await.unwrap_err().kind(),
-        far.provider()
-            .list(&Query::new(Kind::Leases, ""))
-            .await
-            .unwrap_err()
-            .kind(),
+        far.provider().list(&Query::new(Kind::Leases, "")).await.unwrap_err().kind(),
     ] {
         assert_eq!(kind, ErrorKind::Unavailable);
     }
@@ -239,10 +196,7 @@ pub async fn mixed_modes_are_refused_and_change_nothing(stage: Stage) {
 /// A name that is free again may be used in another mode, also when its holder merely ran out.
 pub async fn a_free_name_may_be_used_in_another_mode(stage: Stage) {
     let client = stage.client().await;
-    let (permit, dead) = (
-        client.ask("p").permits(1, 3),
-        client.ask("q").permits(1, 3).lasting(SHORT),
-    );
+    let (permit, dead) = (client.ask("p").permits(1, 3), client.ask("q").permits(1, 3).lasting(SHORT));
     client.hold(&permit).await;
     client.hold(&dead).await;
     client.end(&permit).await;
@@ -286,21 +240,10 @@ pub async fn claims_beyond_the_limits_are_refused(stage: Stage) {
     let caps: &Caps = client.provider().caps();
     let mut bad = vec![
         ("ttl", client.ask("x").lasting(Duration::ZERO)),
-        (
-            "ttl",
-            client.ask("x").lasting(limits::MIN_TTL - Duration::from_nanos(1)),
-        ),
-        (
-            "ttl",
-            client.ask("x").lasting(limits::MAX_TTL + Duration::from_nanos(1)),
-        ),
+        ("ttl", client.ask("x").lasting(limits::MIN_TTL - Duration::from_nanos(1))),
+        ("ttl", client.ask("x").lasting(limits::MAX_TTL + Duration::from_nanos(1))),
         ("ttl", client.ask("x").lasting(Duration::MAX)),
-        (
-            "hold_at_least",
-            client
-                .ask("x")
-                .lingering(limits::MAX_TTL + Duration::from_nanos(1)),
-        ),
+        ("hold_at_least", client.ask("x").lingering(limits::MAX_TTL + Duration::from_nanos(1))),
         ("of", client.ask("x").permits(1, 0)),
         ("of", client.ask("x").permits(1, limits::MAX_PERMITS + 1)),
         ("take", client.ask("x").permits(0, 3)),
@@ -313,10 +256,7 @@ pub async fn claims_beyond_the_limits_are_refused(stage: Stage) {
         bad.push(("names", client.ask(&many.join(" "))));
     }
     for (field, claim) in bad {
-        assert_eq!(
-            claim.check(caps).expect_err("it is beyond a limit").operation(),
-            field
-        );
+        assert_eq!(claim.check(caps).expect_err("it is beyond a limit").operation(), field);
     }
     for good in [
         client.ask("a").lasting(limits::MIN_TTL),
