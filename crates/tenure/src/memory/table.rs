@@ -116,11 +116,11 @@ impl Table {
         if self.ended.contains_key(&claim.lease) {
             return Ok(Claimed::Busy(HeldBy::default()));
         }
+        self.refresh(now, &claim.names);
         self.check_modes(claim)?;
         for replaced in &claim.replaces {
             self.end(now, replaced);
         }
-        self.refresh(now, &claim.names);
         if let Some(names) = self.runnable(now, claim.mode, claim.pick, &claim.names, u64::MAX) {
             self.overtake(now, claim.mode, &names, u64::MAX);
             return Ok(Claimed::Granted(self.grant_new(now, claim, names)));
@@ -141,6 +141,7 @@ impl Table {
         }
         let names = lease.names.clone();
         self.refresh(now, &names);
+        self.promote(now, keep.lease);
         self.kept(now, keep)
     }
 
@@ -240,6 +241,23 @@ impl Table {
         };
         self.leases.insert(id, lease);
         self.names.entry(name).or_default().holders.push(id);
+    }
+
+    /// Ends adopted leases as one; whether all of them were held.
+    pub(super) fn end_together(&mut self, now: Instant, ids: &[LeaseId]) -> bool {
+        let mut freed = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(Lease { names, .. }) = self.leases.remove(id) {
+                self.vacate(*id, &names);
+                freed.extend(names.iter().cloned());
+            }
+        }
+        let all = freed.len() == ids.len();
+        if let Ok(names) = Names::new(freed) {
+            self.grant_next(now, &names);
+            self.note_idle(&names);
+        }
+        all
     }
 
     /// What became of claims and leases since the last call.

@@ -1,3 +1,6 @@
-//! The integration tests of the library, in one binary.
+//! The library from outside.
 
+mod conformance;
+mod differential;
+mod stands;
 mod surface;
