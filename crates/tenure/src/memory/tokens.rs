@@ -26,3 +26,15 @@ impl TokenSource {
         )
     }
 }
+
+impl TokenSource {
+    /// The number of the next token.
+    pub(crate) fn next(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Goes on from the token with the number `next`, as kept elsewhere.
+    pub(crate) fn go_on_from(&self, next: u64) {
+        self.0.store(next, Ordering::Relaxed);
+    }
+}
