@@ -34,11 +34,6 @@ impl Table {
         self.leases.get(id)
     }
 
-    /// How many claims there are.
-    pub(crate) fn len(&self) -> usize {
-        self.leases.len()
-    }
-
     /// Puts in a claim. Its names are put in by [`restore_name`](Self::restore_name).
     pub(crate) fn restore(&mut self, id: LeaseId, lease: Lease) {
         self.leases.restore(id, lease);
@@ -87,9 +82,16 @@ impl Table {
         ids.take(most).filter_map(|id| Some((*id, self.leases.get(id)?)))
     }
 
+    /// Who holds a name.
+    pub(crate) fn holders(&self, name: &Name) -> impl Iterator<Item = &Lease> {
+        let ids = self.names.get(name).into_iter().flat_map(|entry| &entry.holders);
+        ids.filter_map(|id| self.leases.get(id))
+    }
+
     /// Whether a claim would be granted at once.
     pub(crate) fn is_free_for(&self, now: Instant, claim: &Claim) -> bool {
-        self.runnable(now, claim.mode, claim.pick, &claim.names, u64::MAX).is_some()
+        self.runnable(now, claim.mode, claim.pick, &claim.names, u64::MAX)
+            .is_some()
     }
 
     /// The ids of the claims that may have changed since the last call, each once.
@@ -105,6 +107,9 @@ impl Table {
     pub(crate) fn take_ended(&mut self) -> Vec<(LeaseId, Instant, Why)> {
         let ended = std::mem::take(&mut self.ended);
         let in_order = std::mem::take(&mut self.ended_in_order);
-        in_order.into_iter().filter_map(|(until, id)| Some((id, until, *ended.get(&id)?))).collect()
+        in_order
+            .into_iter()
+            .filter_map(|(until, id)| Some((id, until, *ended.get(&id)?)))
+            .collect()
     }
 }

@@ -33,8 +33,8 @@ impl TokenSource {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Goes on from the token with the number `next`, as kept elsewhere.
-    pub(crate) fn go_on_from(&self, next: u64) {
-        self.0.store(next, Ordering::Relaxed);
+    /// A source whose first token has the number `next`, as kept elsewhere.
+    pub(crate) fn from_next(next: u64) -> Self {
+        TokenSource(AtomicU64::new(next))
     }
 }
