@@ -161,6 +161,18 @@ impl Steps<'_> {
         }
     }
 
+    /// Passes over those who were granted something in this transaction and are dead.
+    pub(super) fn skip_the_dead(&mut self) -> Result<(), Fault> {
+        let mut looked = BTreeSet::from([self.own]);
+        loop {
+            let is_granted = |events: &Vec<Event>| events.iter().any(|event| matches!(event, Event::Granted(..)));
+            let mut granted = self.outcome.events.iter().filter(|(_, events)| is_granted(events)).map(|(seat, _)| *seat);
+            let Some(seat) = granted.find(|seat| !looked.contains(seat)) else { return Ok(()) };
+            looked.insert(seat);
+            self.bury(seat)?;
+        }
+    }
+
     /// Looks at all processes with a claim at `names`, and gives up the seats of the dead. Those that live are noted to
     /// be watched if somebody is going to `wait` for them.
     fn bury_the_dead(&mut self, names: &Names, wait: bool) -> Result<(), Fault> {

@@ -1,3 +1,4 @@
 //! The integration tests of the library, in one binary.
 
+mod file;
 mod surface;
