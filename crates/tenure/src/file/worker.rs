@@ -24,8 +24,8 @@ use crate::clock::Clock;
 /// the store stays closed for at most this long when the machine restarted.
 const MOST_UNSYNCED: Duration = Duration::from_secs(60);
 
-/// Free pages of 4 KiB that are left in the database for the next burst.
-const FREE_PAGES: i64 = 256;
+/// Free pages of 1 KiB that are left in the database for the next burst.
+const FREE_PAGES: i64 = 1_024;
 
 /// Transactions from one tidying to the next.
 const TIDY_EVERY: u64 = 4_096;
@@ -117,14 +117,16 @@ impl Worker {
         let mut outcome = Outcome::default();
         let now = self.clock.now();
         let (seats, own) = (&*self.seats, self.own);
-        let answer = work(&mut Steps {
+        let mut steps = Steps {
             db,
             mirror: &mut mirror,
             seats,
             own,
             now,
             outcome: &mut outcome,
-        })?;
+        };
+        let answer = work(&mut steps)?;
+        steps.skip_the_dead()?;
         mirror.save(db, now)?;
         outcome.find_labels(db)?;
         transaction.commit()?;
