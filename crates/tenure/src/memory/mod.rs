@@ -3,7 +3,9 @@
 //! Nothing here has a task or a timer, and nothing lasts longer than the process. Its local leases need no renewal:
 //! the process that would have to die for one to be abandoned is the store itself.
 
+mod image;
 mod lane;
+mod leases;
 mod listing;
 mod rules;
 pub mod table;
