@@ -33,6 +33,8 @@ pub struct Grant {
     pub contended: bool,
     /// Whether somebody asked the holder to give the lease up.
     pub revoked: bool,
+    /// In the answer to a claim: whether the same claim had been granted before.
+    pub repeated: bool,
 }
 
 impl Grant {
@@ -44,6 +46,7 @@ impl Grant {
             deadline,
             contended: false,
             revoked: false,
+            repeated: false,
         }
     }
 }
