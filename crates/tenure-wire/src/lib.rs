@@ -10,7 +10,9 @@ mod parse;
 mod problem;
 mod report;
 
-pub use claim::{AcquireRequest, Each, EachItem, Granted, ModeWord, Place, ReleaseRequest, RenewRequest, Want};
+pub use claim::{
+    AcquireRequest, Each, EachItem, Granted, ModeWord, Place, ReleaseRequest, RenewRequest, Want,
+};
 pub use list::{Lease, Leases, Waiter, Waiters, WhyHeld};
 pub use parse::{Malformed, parse};
 pub use problem::{Holder, Problem};
