@@ -7,7 +7,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use tenure::{Clock, Provider};
+use tenure::Locks;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -37,13 +37,12 @@ use crate::{acquire, admin, assets, docs, health, lists, live, renew};
 )]
 struct Document;
 
-/// The API and its pages over a store, to be served by [`serve`](crate::serve) or mounted with `nest` in any axum
-/// application.
+/// The API and its pages over the store of `locks`, to be served by [`serve`](crate::serve) or mounted with `nest` in any
+/// axum application.
 ///
-/// `clock` is the one that the provider was given. Leases that are taken here belong to their lease ids: they outlive
-/// the router wherever the store does.
-pub fn router(provider: Arc<dyn Provider>, clock: Clock, config: Config) -> Router {
-    let desk = Desk::new(provider, clock, config);
+/// Leases that are taken here belong to their lease ids: they outlive the router wherever the store does.
+pub fn router(locks: &Locks, config: Config) -> Router {
+    let desk = Desk::new(Arc::clone(locks.provider()), locks.clock(), config);
     let limit = DefaultBodyLimit::max(desk.config.max_body);
     let (router, _) = routes().split_for_parts();
     router

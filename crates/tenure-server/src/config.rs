@@ -79,4 +79,12 @@ impl Shutdown {
         self.begun.cancel();
         self.tasks.close();
     }
+
+    /// Resolves when the end has begun.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn begun(&self) {
+        self.begun.cancelled().await;
+    }
 }

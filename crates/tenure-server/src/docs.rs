@@ -154,6 +154,13 @@ fn shape(html: &mut String, name: &str, schema: &Value) {
     }
 }
 
+/// What a field is, also when it is optional and has a named shape.
+fn description(property: &Value) -> String {
+    let parts = property.get("oneOf").and_then(Value::as_array);
+    let mut all = std::iter::once(property).chain(parts.into_iter().flatten());
+    all.find_map(|part| part.get("description").and_then(Value::as_str)).map(escaped).unwrap_or_default()
+}
+
 /// A schema in a word, with a link when it has a name.
 fn kind(schema: &Value) -> String {
     if let Some(name) = schema
@@ -204,7 +211,7 @@ fn paragraphs(text: &str) -> String {
     text.replace("\n\n", "</p><p>")
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

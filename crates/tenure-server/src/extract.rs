@@ -116,10 +116,8 @@ impl Params {
 
     /// Where a page begins.
     pub(crate) fn after(&self) -> Result<Option<Digest>, Failure> {
-        let Some(text) = self.0.get("after") else {
-            return Ok(None);
-        };
-        Ok(Some(digest(text)?)).map_err(|failure: Failure| failure.with_field("after"))
+        let after = self.0.get("after").map(|text| digest(text)).transpose();
+        after.map_err(|failure| failure.with_field("after"))
     }
 
     /// A flag that is `true` or `false`.
