@@ -42,11 +42,7 @@ pub(crate) async fn acquire(
     State(desk): State<Arc<Desk>>,
     Json(ask): Json<AcquireRequest>,
 ) -> Result<Response, Failure> {
-    let Asked {
-        claims,
-        patience,
-        each,
-    } = asked(ask, &desk)?;
+    let Asked { claims, patience, each } = asked(ask, &desk)?;
     let mut outcomes = desk.claim(&claims, patience).await;
     let tally = |outcome: &Result<Outcome, Failure>| desk.tally(outcome, patience);
     outcomes.iter().for_each(tally);
@@ -61,25 +57,12 @@ pub(crate) async fn acquire(
 
 fn answer(claim: &Claim, outcome: Outcome, patience: Patience) -> Result<Response, Failure> {
     match outcome {
-        Outcome::Granted(Held {
-            grant,
-            since,
-            repeated,
-            undo,
-        }) => {
-            let status = if repeated {
-                StatusCode::OK
-            } else {
-                StatusCode::CREATED
-            };
+        Outcome::Granted(Held { grant, since, repeated, undo }) => {
+            let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
             let body = shape::granted(claim.lease, &grant, since, claim.ttl);
             Ok(json(status, &body, vec![undo]))
         }
-        Outcome::Queued(queued) => Ok(json(
-            StatusCode::ACCEPTED,
-            &shape::place(claim.lease, queued),
-            vec![],
-        )),
+        Outcome::Queued(queued) => Ok(json(StatusCode::ACCEPTED, &shape::place(claim.lease, queued), vec![])),
         Outcome::Busy(held_by) => Err(busy(&held_by, patience)),
         Outcome::Gone(why) => Err(Failure::gone(why)),
     }

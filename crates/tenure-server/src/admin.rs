@@ -34,11 +34,7 @@ pub(crate) async fn force(
     query: RawQuery,
 ) -> Result<Response, Failure> {
     let digest = digest(&text)?;
-    let how = if Params::read(&query, &["now"])?.flag("now")? {
-        Force::Now
-    } else {
-        Force::Revoke
-    };
+    let how = if Params::read(&query, &["now"])?.flag("now")? { Force::Now } else { Force::Revoke };
     let forced = desk.step(desk.provider.force(digest, how)).await??;
     tracing::warn!(lock.lease = %digest, how = ?how, outcome = ?forced, "a lease was forced");
     match forced {

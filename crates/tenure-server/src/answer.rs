@@ -16,14 +16,9 @@ use crate::undo::Undo;
 /// A JSON answer. `undo` is disarmed when the connection takes the body, and acts when it is dropped before.
 pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T, undo: Vec<Undo>) -> Response {
     let bytes = serde_json::to_vec(value).expect("an answer is plain data");
-    let mut response = Response::new(Body::new(Taken {
-        bytes: Some(bytes.into()),
-        undo,
-    }));
+    let mut response = Response::new(Body::new(Taken { bytes: Some(bytes.into()), undo }));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 

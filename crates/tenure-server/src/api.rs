@@ -79,12 +79,7 @@ fn routes() -> OpenApiRouter<Arc<Desk>> {
 
 async fn method_not_allowed() -> Failure {
     let detail = "the route does not have this method; the header allow says which it has";
-    Failure::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method",
-        "Method not allowed",
-        detail,
-    )
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed", detail)
 }
 
 /// Counts what failed, and adds the headers that every answer has.
@@ -97,12 +92,7 @@ async fn finish(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> 
         _ => {}
     }
     let headers = response.headers_mut();
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }

@@ -28,42 +28,26 @@ pub(crate) fn asked(ask: AcquireRequest, desk: &Desk) -> Result<Asked, Failure> 
     let most = desk.config.max_names.min(desk.provider.caps().max_names);
     if texts.len() > most {
         let detail = format!("a claim has at most {most} names names={}", texts.len());
-        return Err(Failure::invalid(detail)
-            .with_field("names")
-            .with_limit("max_names"));
+        return Err(Failure::invalid(detail).with_field("names").with_limit("max_names"));
     }
     let wait = Duration::from_millis(ask.wait_ms.unwrap_or(0));
     if wait > desk.config.max_wait {
         let detail = format!("a call waits for at most {} ms", millis(desk.config.max_wait));
-        return Err(Failure::invalid(detail)
-            .with_field("wait_ms")
-            .with_limit("max_wait"));
+        return Err(Failure::invalid(detail).with_field("wait_ms").with_limit("max_wait"));
     }
     if each && (ask.lease.is_some() || ask.queue) {
         let field = if ask.queue { "queue" } else { "lease" };
         let detail = "want each makes a lease for every name, and none of them keeps a place in the queue";
         return Err(Failure::invalid(detail).with_field(field));
     }
-    let patience = Patience {
-        wait,
-        stay: ask.queue,
-        known: ask.lease.is_some(),
-    };
+    let patience = Patience { wait, stay: ask.queue, known: ask.lease.is_some() };
     let field = if ask.name.is_some() { "name" } else { "names" };
     let template = template(&ask, one(&texts, field)?, desk)?;
-    let claims = if each {
-        apart(&template, &texts)?
-    } else {
-        vec![together(template, &texts)?]
-    };
+    let claims = if each { apart(&template, &texts)? } else { vec![together(template, &texts)?] };
     for claim in &claims {
         claim.check(desk.provider.caps())?;
     }
-    Ok(Asked {
-        claims,
-        patience,
-        each,
-    })
+    Ok(Asked { claims, patience, each })
 }
 
 /// The lease id in a request.
@@ -75,22 +59,15 @@ pub(crate) fn lease_id(text: &LeaseText) -> Result<LeaseId, Failure> {
 
 /// The ttl in a request, within the limits of the library and of the server.
 pub(crate) fn ttl(ttl_ms: Option<u64>, desk: &Desk) -> Result<Duration, Failure> {
-    let ttl = ttl_ms.map_or(
-        limits::DEFAULT_TTL.min(desk.config.max_ttl),
-        Duration::from_millis,
-    );
+    let ttl = ttl_ms.map_or(limits::DEFAULT_TTL.min(desk.config.max_ttl), Duration::from_millis);
     let most = desk.config.max_ttl.min(limits::MAX_TTL);
     if ttl > most {
         let detail = format!("a ttl is at most {} ms here", millis(most));
-        return Err(Failure::invalid(detail)
-            .with_field("ttl_ms")
-            .with_limit("max_ttl"));
+        return Err(Failure::invalid(detail).with_field("ttl_ms").with_limit("max_ttl"));
     }
     if ttl < limits::MIN_TTL {
         let detail = format!("a ttl is at least {} ms", millis(limits::MIN_TTL));
-        return Err(Failure::invalid(detail)
-            .with_field("ttl_ms")
-            .with_limit("min_ttl"));
+        return Err(Failure::invalid(detail).with_field("ttl_ms").with_limit("min_ttl"));
     }
     Ok(ttl)
 }
@@ -108,9 +85,7 @@ fn names(ask: &AcquireRequest) -> Result<Vec<&str>, Failure> {
 fn one(texts: &[&str], field: &str) -> Result<Name, Failure> {
     let parse = |text: &&str| Name::new(text).map_err(|error| Failure::from(error).with_field(field));
     let mut names = texts.iter().map(parse).collect::<Result<Vec<Name>, Failure>>()?;
-    names
-        .pop()
-        .ok_or_else(|| Failure::invalid("a claim has at least 1 name").with_field("names"))
+    names.pop().ok_or_else(|| Failure::invalid("a claim has at least 1 name").with_field("names"))
 }
 
 fn template(ask: &AcquireRequest, name: Name, desk: &Desk) -> Result<Claim, Failure> {
@@ -128,14 +103,10 @@ fn template(ask: &AcquireRequest, name: Name, desk: &Desk) -> Result<Claim, Fail
     claim.linger = Duration::from_millis(ask.hold_at_least_ms.unwrap_or(0));
     if ask.replaces.len() > limits::MAX_NAMES {
         let detail = format!("a claim replaces at most {} leases", limits::MAX_NAMES);
-        return Err(Failure::invalid(detail)
-            .with_field("replaces")
-            .with_limit("replaces"));
+        return Err(Failure::invalid(detail).with_field("replaces").with_limit("replaces"));
     }
     for replaced in &ask.replaces {
-        claim
-            .replaces
-            .push(lease_id(replaced).map_err(|failure| failure.with_field("replaces"))?);
+        claim.replaces.push(lease_id(replaced).map_err(|failure| failure.with_field("replaces"))?);
     }
     if !ask.holder.is_empty() {
         claim.meta = Some(Arc::new(Meta::new(ask.holder.clone())?));
@@ -144,20 +115,13 @@ fn template(ask: &AcquireRequest, name: Name, desk: &Desk) -> Result<Claim, Fail
 }
 
 fn mode(ask: &AcquireRequest) -> Result<Mode, Failure> {
-    let permits = if ask.of.is_some() {
-        Some("of")
-    } else {
-        ask.take.is_some().then_some("take")
-    };
+    let permits = if ask.of.is_some() { Some("of") } else { ask.take.is_some().then_some("take") };
     let mode = match (ask.mode, permits) {
         (ModeWord::Exclusive, None) => Mode::Exclusive,
         (ModeWord::Shared, None) => Mode::Shared,
         (ModeWord::Permit, _) => {
             let missing = || Failure::invalid("mode permit needs the number of permits").with_field("of");
-            Mode::Permits {
-                take: ask.take.unwrap_or(1),
-                of: ask.of.ok_or_else(missing)?,
-            }
+            Mode::Permits { take: ask.take.unwrap_or(1), of: ask.of.ok_or_else(missing)? }
         }
         (_, Some(field)) => {
             return Err(Failure::invalid("only mode permit has permits").with_field(field));
@@ -168,9 +132,7 @@ fn mode(ask: &AcquireRequest) -> Result<Mode, Failure> {
 
 fn pick(ask: &AcquireRequest) -> Result<Pick, Failure> {
     match (ask.want, ask.count) {
-        (Want::Any, count) => Ok(Pick::Any {
-            count: count.unwrap_or(1),
-        }),
+        (Want::Any, count) => Ok(Pick::Any { count: count.unwrap_or(1) }),
         (_, None) => Ok(Pick::All),
         (_, Some(_)) => Err(Failure::invalid("only want any has a count").with_field("count")),
     }
@@ -178,14 +140,10 @@ fn pick(ask: &AcquireRequest) -> Result<Pick, Failure> {
 
 fn tokens(reserve: Option<u32>) -> Result<NonZeroU32, Failure> {
     let reserve = reserve.unwrap_or(1);
-    NonZeroU32::new(reserve)
-        .filter(|_| reserve <= MOST_RESERVED)
-        .ok_or_else(|| {
-            let detail = format!("from 1 to {MOST_RESERVED} tokens are reserved at a time");
-            Failure::invalid(detail)
-                .with_field("reserve")
-                .with_limit("reserve")
-        })
+    NonZeroU32::new(reserve).filter(|_| reserve <= MOST_RESERVED).ok_or_else(|| {
+        let detail = format!("from 1 to {MOST_RESERVED} tokens are reserved at a time");
+        Failure::invalid(detail).with_field("reserve").with_limit("reserve")
+    })
 }
 
 /// Tokens of one reservation: the largest block that the library asks for.

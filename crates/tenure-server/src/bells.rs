@@ -26,11 +26,7 @@ impl Bells {
         let mut bells = self.0.lock();
         let (notify, calls) = bells.entry(lease).or_default();
         *calls += 1;
-        Bell {
-            bells: Arc::clone(self),
-            lease,
-            notify: Arc::clone(notify),
-        }
+        Bell { bells: Arc::clone(self), lease, notify: Arc::clone(notify) }
     }
 }
 

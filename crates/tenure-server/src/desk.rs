@@ -97,25 +97,15 @@ impl Desk {
         claims: &[Claim],
         patience: Patience,
     ) -> Vec<Result<Outcome, Failure>> {
-        let calls: Vec<Call> = claims
-            .iter()
-            .map(|claim| Call::new(self, claim, patience))
-            .collect();
+        let calls: Vec<Call> = claims.iter().map(|claim| Call::new(self, claim, patience)).collect();
         let since = self.clock.now();
         let answers = match self.step(self.provider.claim(claims)).await {
             Ok(answers) => answers,
-            Err(error) => claims
-                .iter()
-                .map(|_| Err(Error::unavailable("claim", error.what().to_owned())))
-                .collect(),
+            Err(error) => {
+                claims.iter().map(|_| Err(Error::unavailable("claim", error.what().to_owned()))).collect()
+            }
         };
-        join_all(
-            calls
-                .into_iter()
-                .zip(answers)
-                .map(|(call, answer)| call.settle(answer, since)),
-        )
-        .await
+        join_all(calls.into_iter().zip(answers).map(|(call, answer)| call.settle(answer, since))).await
     }
 
     /// Renews or touches one lease; the instant before it was asked.
@@ -142,13 +132,7 @@ impl Call {
         // Hung before the claim is sent, so that no push is missed.
         let bell = desk.bells.hang(claim.lease);
         let undo = Undo::new(desk, claim.lease, patience);
-        Call {
-            desk: Arc::clone(desk),
-            claim: claim.clone(),
-            patience,
-            bell,
-            undo,
-        }
+        Call { desk: Arc::clone(desk), claim: claim.clone(), patience, bell, undo }
     }
 
     async fn settle(mut self, answer: Result<Claimed>, since: Instant) -> Result<Outcome, Failure> {
@@ -159,11 +143,7 @@ impl Call {
                 self.undo.disarm();
                 // A store has no words for an id that was ended: it is busy with nobody in the way.
                 let ended = self.patience.known && held_by.name.is_none();
-                Ok(if ended {
-                    Outcome::Gone(Why::Unknown)
-                } else {
-                    Outcome::Busy(held_by)
-                })
+                Ok(if ended { Outcome::Gone(Why::Unknown) } else { Outcome::Busy(held_by) })
             }
             Ok(Claimed::Queued(queued)) => self.wait(queued).await,
             Err(error) => {
@@ -177,12 +157,7 @@ impl Call {
 
     fn granted(mut self, grant: Grant, since: Instant, repeated: bool) -> Outcome {
         self.undo.granted();
-        Outcome::Granted(Held {
-            grant,
-            since,
-            repeated,
-            undo: self.undo,
-        })
+        Outcome::Granted(Held { grant, since, repeated, undo: self.undo })
     }
 
     /// Waits in the store's queue until it is granted or the wait is over, with a last try at its end.
@@ -221,11 +196,7 @@ impl Call {
         held_by.waiting = queued.ahead;
         held_by.remaining = held_by.remaining.or(queued.expires_in);
         let leases = [self.claim.lease];
-        self.desk
-            .step(self.desk.provider.end(&leases))
-            .await?
-            .pop()
-            .transpose()?;
+        self.desk.step(self.desk.provider.end(&leases)).await?.pop().transpose()?;
         self.undo.disarm();
         Ok(Outcome::Busy(held_by))
     }
@@ -238,20 +209,8 @@ impl Call {
         glance.replaces.clear();
         // It stands behind the queued claim and so is never granted before it. Should that be granted and ended
         // meanwhile, the undo gives back what the glance got.
-        let _undo = Undo::new(
-            &self.desk,
-            glance.lease,
-            Patience {
-                known: false,
-                ..self.patience
-            },
-        );
-        match self
-            .desk
-            .step(self.desk.provider.claim(&[glance]))
-            .await
-            .map(|mut answers| answers.pop())
-        {
+        let _undo = Undo::new(&self.desk, glance.lease, Patience { known: false, ..self.patience });
+        match self.desk.step(self.desk.provider.claim(&[glance])).await.map(|mut answers| answers.pop()) {
             Ok(Some(Ok(Claimed::Busy(held_by)))) => held_by,
             _ => HeldBy::default(),
         }
@@ -272,11 +231,7 @@ impl Call {
     }
 
     async fn touch(&mut self) -> Result<(Kept, Instant), Failure> {
-        let keep = Keep {
-            lease: self.claim.lease,
-            ttl: self.claim.ttl,
-            tokens: 0,
-        };
+        let keep = Keep { lease: self.claim.lease, ttl: self.claim.ttl, tokens: 0 };
         Ok(self.desk.keep(keep).await?)
     }
 }

@@ -13,11 +13,7 @@ use serde_json::Value;
 ))]
 pub(crate) async fn openapi_json() -> Response {
     static TEXT: OnceLock<String> = OnceLock::new();
-    let text = TEXT.get_or_init(|| {
-        crate::openapi()
-            .to_pretty_json()
-            .expect("the document is plain data")
-    });
+    let text = TEXT.get_or_init(|| crate::openapi().to_pretty_json().expect("the document is plain data"));
     ([(header::CONTENT_TYPE, "application/json")], text.as_str()).into_response()
 }
 
@@ -42,18 +38,9 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;mar
 fn page(document: &Value) -> String {
     let mut html = String::from("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">");
     let title = text(document, "/info/title");
-    push(
-        &mut html,
-        format_args!("<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>"),
-    );
-    push(
-        &mut html,
-        format_args!("<p>{}</p>", paragraphs(&text(document, "/info/description"))),
-    );
-    push(
-        &mut html,
-        format_args!("<p>As <a href=\"openapi.json\">openapi.json</a>.</p><h2>Calls</h2>"),
-    );
+    push(&mut html, format_args!("<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>"));
+    push(&mut html, format_args!("<p>{}</p>", paragraphs(&text(document, "/info/description"))));
+    push(&mut html, format_args!("<p>As <a href=\"openapi.json\">openapi.json</a>.</p><h2>Calls</h2>"));
     for (path, item) in entries(document, "/paths") {
         for (method, operation) in item.as_object().into_iter().flatten() {
             call(&mut html, &path, method, operation);
@@ -69,28 +56,11 @@ fn page(document: &Value) -> String {
 
 fn call(html: &mut String, path: &str, method: &str, operation: &Value) {
     let method = method.to_uppercase();
-    push(
-        html,
-        format_args!(
-            "<h3><code>{method} {path}</code></h3><p>{}</p>",
-            text(operation, "/summary")
-        ),
-    );
-    push(
-        html,
-        format_args!("<p>{}</p>", paragraphs(&text(operation, "/description"))),
-    );
-    for parameter in operation
-        .pointer("/parameters")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    push(html, format_args!("<h3><code>{method} {path}</code></h3><p>{}</p>", text(operation, "/summary")));
+    push(html, format_args!("<p>{}</p>", paragraphs(&text(operation, "/description"))));
+    for parameter in operation.pointer("/parameters").and_then(Value::as_array).into_iter().flatten() {
         let (name, what) = (text(parameter, "/name"), text(parameter, "/description"));
-        push(
-            html,
-            format_args!("<p><code>{name}</code> ({}): {what}</p>", text(parameter, "/in")),
-        );
+        push(html, format_args!("<p><code>{name}</code> ({}): {what}</p>", text(parameter, "/in")));
     }
     let body = operation.pointer("/requestBody/content/application~1json/schema");
     if let Some(schema) = body {
@@ -98,14 +68,9 @@ fn call(html: &mut String, path: &str, method: &str, operation: &Value) {
     }
     html.push_str("<table>");
     for (status, response) in entries(operation, "/responses") {
-        let schema = entries(response, "/content")
-            .into_iter()
-            .find_map(|(_, content)| content.get("schema"));
+        let schema = entries(response, "/content").into_iter().find_map(|(_, content)| content.get("schema"));
         let kind = schema.map(kind).unwrap_or_default();
-        push(
-            html,
-            format_args!("<tr><td>{status}<td>{}<td>{kind}", text(response, "/description")),
-        );
+        push(html, format_args!("<tr><td>{status}<td>{}<td>{kind}", text(response, "/description")));
     }
     html.push_str("</table>");
 }
@@ -113,10 +78,7 @@ fn call(html: &mut String, path: &str, method: &str, operation: &Value) {
 fn shape(html: &mut String, name: &str, schema: &Value) {
     push(
         html,
-        format_args!(
-            "<h3 id=\"{name}\"><code>{name}</code></h3><p>{}</p>",
-            text(schema, "/description")
-        ),
+        format_args!("<h3 id=\"{name}\"><code>{name}</code></h3><p>{}</p>", text(schema, "/description")),
     );
     let required: Vec<&str> = schema
         .get("required")
@@ -127,27 +89,14 @@ fn shape(html: &mut String, name: &str, schema: &Value) {
         .collect();
     html.push_str("<table>");
     for (field, property) in entries(schema, "/properties") {
-        let need = if required.contains(&field.as_str()) {
-            ""
-        } else {
-            "optional"
-        };
+        let need = if required.contains(&field.as_str()) { "" } else { "optional" };
         let what = text(property, "/description");
-        push(
-            html,
-            format_args!(
-                "<tr><td><code>{field}</code><td>{}<td>{need}<td>{what}",
-                kind(property)
-            ),
-        );
+        push(html, format_args!("<tr><td><code>{field}</code><td>{}<td>{need}<td>{what}", kind(property)));
     }
     html.push_str("</table>");
     if let Some(words) = schema.get("enum").and_then(Value::as_array) {
         let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
-        push(
-            html,
-            format_args!("<p>One of: <code>{}</code></p>", escaped(&words.join(", "))),
-        );
+        push(html, format_args!("<p>One of: <code>{}</code></p>", escaped(&words.join(", "))));
     }
     if let Some(example) = schema.get("example") {
         push(html, format_args!("<pre>{}</pre>", escaped(&example.to_string())));
@@ -163,29 +112,19 @@ fn description(property: &Value) -> String {
 
 /// A schema in a word, with a link when it has a name.
 fn kind(schema: &Value) -> String {
-    if let Some(name) = schema
-        .get("$ref")
-        .and_then(Value::as_str)
-        .and_then(|path| path.rsplit('/').next())
-    {
+    if let Some(name) = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next()) {
         let name = escaped(name);
         return format!("<a href=\"#{name}\">{name}</a>");
     }
     for several in ["oneOf", "anyOf", "allOf"] {
         let parts = schema.get(several).and_then(Value::as_array);
-        let named = parts
-            .into_iter()
-            .flatten()
-            .find(|part| part.get("type") != Some(&Value::from("null")));
+        let named = parts.into_iter().flatten().find(|part| part.get("type") != Some(&Value::from("null")));
         if let Some(part) = named {
             return kind(part);
         }
     }
     let word = match schema.get("type") {
-        Some(Value::Array(words)) => words
-            .iter()
-            .filter_map(Value::as_str)
-            .find(|word| *word != "null"),
+        Some(Value::Array(words)) => words.iter().filter_map(Value::as_str).find(|word| *word != "null"),
         other => other.and_then(Value::as_str),
     };
     match (word.unwrap_or("any"), schema.get("items")) {
@@ -196,11 +135,7 @@ fn kind(schema: &Value) -> String {
 
 fn entries<'a>(value: &'a Value, pointer: &str) -> Vec<(String, &'a Value)> {
     let object = value.pointer(pointer).and_then(Value::as_object);
-    object
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (escaped(key), value))
-        .collect()
+    object.into_iter().flatten().map(|(key, value)| (escaped(key), value)).collect()
 }
 
 fn text(value: &Value, pointer: &str) -> String {
@@ -212,10 +147,7 @@ fn paragraphs(text: &str) -> String {
 }
 
 pub(crate) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn push(html: &mut String, text: std::fmt::Arguments<'_>) {

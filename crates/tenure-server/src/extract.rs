@@ -22,31 +22,19 @@ impl<T: DeserializeOwned> FromRequest<Arc<Desk>> for Json<T> {
 
     async fn from_request(request: Request, desk: &Arc<Desk>) -> Result<Self, Failure> {
         // Demanded also because no page of a foreign origin can send it unasked.
-        let kind = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .map(header::HeaderValue::as_bytes);
-        let kind = kind
-            .and_then(|kind| kind.split(|byte| *byte == b';').next())
-            .map(<[u8]>::trim_ascii);
+        let kind = request.headers().get(header::CONTENT_TYPE).map(header::HeaderValue::as_bytes);
+        let kind = kind.and_then(|kind| kind.split(|byte| *byte == b';').next()).map(<[u8]>::trim_ascii);
         if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/json")) {
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             let detail = "send the body as content-type: application/json";
-            return Err(Failure::new(
-                status,
-                "media-type",
-                "Unsupported media type",
-                detail,
-            ));
+            return Err(Failure::new(status, "media-type", "Unsupported media type", detail));
         }
         let limit = desk.config.body_timeout;
-        let body = tokio::time::timeout(limit, Bytes::from_request(request, desk))
-            .await
-            .map_err(|_| {
-                let detail = format!("the body has to be there within {} ms", millis(limit));
-                Failure::new(StatusCode::REQUEST_TIMEOUT, "timeout", "Request timeout", detail)
-                    .with_limit("body_timeout")
-            })?;
+        let body = tokio::time::timeout(limit, Bytes::from_request(request, desk)).await.map_err(|_| {
+            let detail = format!("the body has to be there within {} ms", millis(limit));
+            Failure::new(StatusCode::REQUEST_TIMEOUT, "timeout", "Request timeout", detail)
+                .with_limit("body_timeout")
+        })?;
         let body = body.map_err(|rejection| unreadable(rejection.status(), desk))?;
         Ok(Json(tenure_wire::parse(&body)?))
     }
@@ -94,9 +82,7 @@ impl Params {
         let prefix = self.text("prefix");
         if prefix.len() > Name::MAX_BYTES || prefix.chars().any(char::is_control) {
             let detail = "a prefix has at most 255 bytes and no control characters";
-            return Err(Failure::invalid(detail)
-                .with_field("prefix")
-                .with_limit("name_bytes"));
+            return Err(Failure::invalid(detail).with_field("prefix").with_limit("name_bytes"));
         }
         Ok(prefix.to_owned())
     }
@@ -108,9 +94,7 @@ impl Params {
         };
         let number = text.parse().ok().filter(|number| (1..=most).contains(number));
         number.ok_or_else(|| {
-            Failure::invalid(format!("a number from 1 to {most}"))
-                .with_field(field)
-                .with_limit("page")
+            Failure::invalid(format!("a number from 1 to {most}")).with_field(field).with_limit("page")
         })
     }
 
@@ -132,8 +116,7 @@ impl Params {
 
 /// A digest from its text.
 pub(crate) fn digest(text: &str) -> Result<Digest, Failure> {
-    text.parse()
-        .map_err(|_| Failure::invalid("a digest has 16 hexadecimal digits").with_field("digest"))
+    text.parse().map_err(|_| Failure::invalid("a digest has 16 hexadecimal digits").with_field("digest"))
 }
 
 /// The only segment of the path that varies.
@@ -168,9 +151,7 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]

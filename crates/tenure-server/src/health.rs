@@ -85,39 +85,17 @@ fn answer<const N: usize>(entries: [(&str, (Entry, Duration)); N]) -> Response {
         (Status::Degraded, _) | (_, Status::Degraded) => Status::Degraded,
         _ => Status::Healthy,
     };
-    let status = entries
-        .iter()
-        .map(|(_, (entry, _))| entry.status)
-        .fold(Status::Healthy, worst);
-    let code = if status == Status::Unhealthy {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else {
-        StatusCode::OK
-    };
-    let entries = entries
-        .into_iter()
-        .map(|(name, (entry, _))| (name.to_owned(), entry))
-        .collect();
-    json(
-        code,
-        &Health {
-            status,
-            total_duration: clock_time(took),
-            entries,
-        },
-        vec![],
-    )
+    let status = entries.iter().map(|(_, (entry, _))| entry.status).fold(Status::Healthy, worst);
+    let code = if status == Status::Unhealthy { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let entries = entries.into_iter().map(|(name, (entry, _))| (name.to_owned(), entry)).collect();
+    json(code, &Health { status, total_duration: clock_time(took), entries }, vec![])
 }
 
 /// Hours, minutes, seconds and ten-millionths of a second, as in `00:00:00.0012345`.
 fn clock_time(span: Duration) -> String {
     let seconds = span.as_secs();
     let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
-    format!(
-        "{hours:02}:{minutes:02}:{:02}.{:07}",
-        seconds % 60,
-        span.subsec_nanos() / 100
-    )
+    format!("{hours:02}:{minutes:02}:{:02}.{:07}", seconds % 60, span.subsec_nanos() / 100)
 }
 
 #[cfg(test)]
@@ -126,9 +104,6 @@ mod tests {
 
     #[test]
     fn a_duration_is_told_to_ten_millionths_of_a_second() {
-        assert_eq!(
-            clock_time(Duration::from_nanos(3_723_001_234_567)),
-            "01:02:03.0012345"
-        );
+        assert_eq!(clock_time(Duration::from_nanos(3_723_001_234_567)), "01:02:03.0012345");
     }
 }

@@ -52,11 +52,7 @@ struct Timer {
 
 impl Timer {
     fn new(limit: Duration, running: bool) -> Self {
-        Timer {
-            limit,
-            sleep: Box::pin(tokio::time::sleep(limit)),
-            running,
-        }
+        Timer { limit, sleep: Box::pin(tokio::time::sleep(limit)), running }
     }
 
     fn start(&mut self) {
@@ -78,13 +74,7 @@ impl Timer {
 impl Timed {
     /// A new connection, whose first request is awaited.
     pub(crate) fn new(stream: TcpStream, requests: Arc<Requests>, head: Duration, write: Duration) -> Self {
-        Timed {
-            stream,
-            requests,
-            seen: 0,
-            head: Timer::new(head, true),
-            write: Timer::new(write, false),
-        }
+        Timed { stream, requests, seen: 0, head: Timer::new(head, true), write: Timer::new(write, false) }
     }
 
     fn awaited<T>(&mut self, cx: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {

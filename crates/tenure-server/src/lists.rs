@@ -123,11 +123,7 @@ impl Desk {
         query.after = before.map(|number| Digest::from_bytes(number.to_be_bytes()));
         query.limit = 1;
         let page = self.list(query).await?;
-        Ok(page
-            .entries
-            .into_iter()
-            .next()
-            .filter(|listed| listed.lease == digest))
+        Ok(page.entries.into_iter().next().filter(|listed| listed.lease == digest))
     }
 
     /// What is listed on one name, and whether there was more than an answer shows.
@@ -136,10 +132,7 @@ impl Desk {
         let mut found = Vec::new();
         for _ in 0..PAGES {
             let page = self.list(query.clone()).await?;
-            let on_it = page
-                .entries
-                .into_iter()
-                .filter(|listed| listed.names.iter().any(|n| n == name));
+            let on_it = page.entries.into_iter().filter(|listed| listed.names.iter().any(|n| n == name));
             found.extend(on_it);
             query.after = page.next;
             if page.next.is_none() || found.len() >= PAGE {

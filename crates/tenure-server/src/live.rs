@@ -41,11 +41,7 @@ pub(crate) struct Live {
 impl Live {
     pub(crate) fn new(seats: usize) -> Self {
         let latest = watch::Sender::new(None);
-        Live {
-            latest,
-            seats: Arc::new(Semaphore::new(seats)),
-            sampling: Mutex::new(false),
-        }
+        Live { latest, seats: Arc::new(Semaphore::new(seats)), sampling: Mutex::new(false) }
     }
 }
 
@@ -75,17 +71,8 @@ pub(crate) async fn events(State(desk): State<Arc<Desk>>) -> Result<Response, Fa
     let mut snapshots = desk.live.latest.subscribe();
     snapshots.mark_changed();
     desk.sample();
-    let stream = stream::unfold(
-        Listener {
-            desk,
-            snapshots,
-            _seat: seat,
-        },
-        next,
-    );
-    Ok(Sse::new(stream)
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response())
+    let stream = stream::unfold(Listener { desk, snapshots, _seat: seat }, next);
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
 async fn next(mut listener: Listener) -> Option<(Result<Event, Infallible>, Listener)> {
@@ -110,11 +97,7 @@ impl Desk {
         let mut sampling = self.live.sampling.lock();
         if !*sampling {
             *sampling = true;
-            let sampler = Sampler {
-                desk: Arc::clone(self),
-                last: None,
-                counts: VecDeque::new(),
-            };
+            let sampler = Sampler { desk: Arc::clone(self), last: None, counts: VecDeque::new() };
             self.config.shutdown.tasks.spawn(sampler.run());
         }
     }
@@ -141,10 +124,7 @@ impl Sampler {
             }
             let snapshot = self.look().await;
             let now = self.desk.clock.now();
-            let same = self
-                .last
-                .as_ref()
-                .is_some_and(|(last, at)| is_same(last, &snapshot, at.until(now)));
+            let same = self.last.as_ref().is_some_and(|(last, at)| is_same(last, &snapshot, at.until(now)));
             if !same {
                 let text = serde_json::to_string(&snapshot).expect("a snapshot is plain data");
                 self.desk.live.latest.send_replace(Some(text.into()));
@@ -218,20 +198,13 @@ fn is_same(last: &Snapshot, now: &Snapshot, elapsed: Duration) -> bool {
         (Some(last), Some(now)) => last.saturating_sub(elapsed).abs_diff(now) <= TOLERANCE,
         (last, now) => last == now,
     };
-    let timeless = |lease: &Lease| Lease {
-        remaining_ms: None,
-        age_ms: 0,
-        ..lease.clone()
-    };
+    let timeless = |lease: &Lease| Lease { remaining_ms: None, age_ms: 0, ..lease.clone() };
     let same_lease = |(a, b): (&Lease, &Lease)| foretold(a, b) && timeless(a) == timeless(b);
     let mut waiters = last.waiters.clone();
     for (old, new) in waiters.iter_mut().zip(&now.waiters) {
         old.age_ms = new.age_ms;
     }
-    let stats = Stats {
-        since_ms: now.stats.since_ms,
-        ..last.stats
-    };
+    let stats = Stats { since_ms: now.stats.since_ms, ..last.stats };
     last.leases.len() == now.leases.len()
         && last.leases.iter().zip(&now.leases).all(same_lease)
         && waiters == now.waiters

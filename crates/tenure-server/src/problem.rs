@@ -25,11 +25,7 @@ impl Failure {
             detail: detail.into(),
             ..Problem::default()
         };
-        Failure {
-            status,
-            problem: Box::new(problem),
-            retry_after: false,
-        }
+        Failure { status, problem: Box::new(problem), retry_after: false }
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
@@ -84,12 +80,7 @@ impl Failure {
 
 impl From<Malformed> for Failure {
     fn from(malformed: Malformed) -> Self {
-        let failure = Failure::new(
-            StatusCode::BAD_REQUEST,
-            "malformed",
-            "Malformed request",
-            malformed.what,
-        );
+        let failure = Failure::new(StatusCode::BAD_REQUEST, "malformed", "Malformed request", malformed.what);
         match malformed.field {
             Some(field) => failure.with_field(field),
             None => failure,

@@ -40,19 +40,13 @@ pub(crate) async fn renew(
     let tokens = ask.reserve.unwrap_or(0);
     if tokens > MOST_RESERVED {
         let detail = format!("at most {MOST_RESERVED} tokens are reserved at a time");
-        return Err(Failure::invalid(detail)
-            .with_field("reserve")
-            .with_limit("reserve"));
+        return Err(Failure::invalid(detail).with_field("reserve").with_limit("reserve"));
     }
     desk.heard_of(lease);
     match desk.keep(Keep { lease, ttl, tokens }).await? {
         (Kept::Held(grant), since) => {
             desk.counts.renewals.add();
-            Ok(json(
-                StatusCode::OK,
-                &shape::granted(lease, &grant, since, ttl),
-                vec![],
-            ))
+            Ok(json(StatusCode::OK, &shape::granted(lease, &grant, since, ttl), vec![]))
         }
         (Kept::Queued(queued), _) => Ok(json(StatusCode::ACCEPTED, &shape::place(lease, queued), vec![])),
         (Kept::Gone(why), _) => {
@@ -92,9 +86,6 @@ pub(crate) async fn release(
     if word != "not-held" {
         desk.counts.releases.add();
     }
-    let header = (
-        HeaderName::from_static(ENDED_HEADER),
-        HeaderValue::from_static(word),
-    );
+    let header = (HeaderName::from_static(ENDED_HEADER), HeaderValue::from_static(word));
     Ok((StatusCode::NO_CONTENT, [header]).into_response())
 }

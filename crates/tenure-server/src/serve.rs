@@ -64,10 +64,7 @@ async fn accept(
     let mut shutdown = pin!(shutdown);
     loop {
         let next = async {
-            let slot = Arc::clone(&slots)
-                .acquire_owned()
-                .await
-                .expect("the slots are never closed");
+            let slot = Arc::clone(&slots).acquire_owned().await.expect("the slots are never closed");
             (slot, listener.accept().await)
         };
         let (slot, accepted) = tokio::select! {
@@ -92,10 +89,7 @@ async fn accept(
 
 fn is_of_the_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset
-    )
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 async fn connection(stream: TcpStream, app: Router, config: Config, slot: OwnedSemaphorePermit) {
@@ -105,12 +99,7 @@ async fn connection(stream: TcpStream, app: Router, config: Config, slot: OwnedS
         tracing::debug!(error = %error, "a connection without nodelay");
     }
     let requests = Arc::new(Requests::default());
-    let io = Timed::new(
-        stream,
-        Arc::clone(&requests),
-        config.head_timeout,
-        config.write_timeout,
-    );
+    let io = Timed::new(stream, Arc::clone(&requests), config.head_timeout, config.write_timeout);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         requests.begin();
         let (app, requests) = (app.clone(), Arc::clone(&requests));

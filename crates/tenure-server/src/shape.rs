@@ -101,7 +101,5 @@ fn origin(origin: Origin) -> String {
 
 fn fields(meta: Option<&Meta>) -> Fields {
     let fields = meta.into_iter().flat_map(Meta::iter);
-    fields
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
+    fields.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }

@@ -41,13 +41,7 @@ enum Phase {
 impl Undo {
     pub(crate) fn new(desk: &Arc<Desk>, lease: LeaseId, patience: Patience) -> Self {
         desk.heard_of(lease);
-        Undo {
-            desk: Arc::clone(desk),
-            lease,
-            patience,
-            phase: Phase::Asking,
-            runtime: Handle::current(),
-        }
+        Undo { desk: Arc::clone(desk), lease, patience, phase: Phase::Asking, runtime: Handle::current() }
     }
 
     /// The claim is in the queue.

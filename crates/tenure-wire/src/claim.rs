@@ -41,10 +41,7 @@ pub struct AcquireRequest {
     pub count: Option<u32>,
     /// How long the lease lasts unless it is renewed. Default 30000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(
-        feature = "schema",
-        schema(minimum = 100, maximum = 86400000, default = 30000)
-    )]
+    #[cfg_attr(feature = "schema", schema(minimum = 100, maximum = 86400000, default = 30000))]
     pub ttl_ms: Option<u64>,
     /// How long to wait for it in this call. Default 0: one try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,11 +52,7 @@ pub struct AcquireRequest {
     #[cfg_attr(feature = "schema", schema(maximum = 86400000, default = 0))]
     pub hold_at_least_ms: Option<u64>,
     /// Words for people about the holder; at most 1 KiB in all. Lists show them.
-    #[serde(
-        default,
-        skip_serializing_if = "Fields::is_empty",
-        deserialize_with = "crate::parse::fields"
-    )]
+    #[serde(default, skip_serializing_if = "Fields::is_empty", deserialize_with = "crate::parse::fields")]
     pub holder: Fields,
     /// How many fencing tokens to reserve, for hand-offs inside the caller's process. Default 1; the store may
     /// give fewer.
@@ -195,10 +188,7 @@ pub struct RenewRequest {
     pub lease: LeaseText,
     /// The ttl from now on. Default 30000. A lease never gets shorter by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(
-        feature = "schema",
-        schema(minimum = 100, maximum = 86400000, default = 30000)
-    )]
+    #[cfg_attr(feature = "schema", schema(minimum = 100, maximum = 86400000, default = 30000))]
     pub ttl_ms: Option<u64>,
     /// How many further fencing tokens to reserve. Default 0: the tokens of the grant stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]

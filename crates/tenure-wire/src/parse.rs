@@ -29,16 +29,11 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Malformed> {
     })?;
     // Serde would also take the fields from an array, by their places.
     if text.trim_ascii_start().starts_with('[') {
-        return Err(Malformed {
-            field: None,
-            what: "an object is expected".to_owned(),
-        });
+        return Err(Malformed { field: None, what: "an object is expected".to_owned() });
     }
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| malformed::<T>(&error))?;
-    reader
-        .end()
-        .map_err(|error| syntax("something follows the JSON value", &error))?;
+    reader.end().map_err(|error| syntax("something follows the JSON value", &error))?;
     Ok(value)
 }
 
@@ -53,23 +48,14 @@ fn malformed<T: DeserializeOwned>(error: &serde_path_to_error::Error<serde_json:
     let known = fields_of::<T>();
     let text = cause.to_string();
     if text.starts_with("unknown field") {
-        return Malformed {
-            field: None,
-            what: format!("an unknown field; known are {}", known.join(" ")),
-        };
+        return Malformed { field: None, what: format!("an unknown field; known are {}", known.join(" ")) };
     }
     for field in known {
         if text.starts_with(&format!("missing field `{field}`")) {
-            return Malformed {
-                field: Some(field),
-                what: "it is missing".to_owned(),
-            };
+            return Malformed { field: Some(field), what: "it is missing".to_owned() };
         }
         if text.starts_with(&format!("duplicate field `{field}`")) {
-            return Malformed {
-                field: Some(field),
-                what: "it is given twice".to_owned(),
-            };
+            return Malformed { field: Some(field), what: "it is given twice".to_owned() };
         }
     }
     let path = error.path().to_string();
@@ -80,17 +66,11 @@ fn malformed<T: DeserializeOwned>(error: &serde_path_to_error::Error<serde_json:
         Some(_) => "the value has the wrong type or is out of range",
         None => "an object is expected",
     };
-    Malformed {
-        field,
-        what: what.to_owned(),
-    }
+    Malformed { field, what: what.to_owned() }
 }
 
 fn syntax(what: &str, error: &serde_json::Error) -> Malformed {
-    Malformed {
-        field: None,
-        what: format!("{what} line={} column={}", error.line(), error.column()),
-    }
+    Malformed { field: None, what: format!("{what} line={} column={}", error.line(), error.column()) }
 }
 
 /// The fields of a struct, as its `Deserialize` states them.
@@ -196,26 +176,13 @@ mod tests {
     #[test]
     fn deep_nesting_and_invalid_utf_8_are_refused() {
         assert!(refusal(&"[".repeat(100_000)).field.is_none());
-        assert!(
-            refusal(&format!("{{\"holder\":{}", "{\"a\":".repeat(100_000)))
-                .what
-                .contains("expected")
-        );
-        assert!(
-            parse::<AcquireRequest>(b"{\"name\":\"\xff\"}")
-                .unwrap_err()
-                .what
-                .contains("UTF-8")
-        );
+        assert!(refusal(&format!("{{\"holder\":{}", "{\"a\":".repeat(100_000))).what.contains("expected"));
+        assert!(parse::<AcquireRequest>(b"{\"name\":\"\xff\"}").unwrap_err().what.contains("UTF-8"));
     }
 
     #[test]
     fn what_is_written_is_read_back() {
-        let ask = AcquireRequest {
-            name: Some("a".into()),
-            ttl_ms: Some(100),
-            ..AcquireRequest::default()
-        };
+        let ask = AcquireRequest { name: Some("a".into()), ttl_ms: Some(100), ..AcquireRequest::default() };
         let text = serde_json::to_vec(&ask).unwrap();
         assert_eq!(parse::<AcquireRequest>(&text).unwrap(), ask);
     }

@@ -118,13 +118,15 @@ async fn a_body_that_is_not_called_json_is_415() {
     let server = Served::start().await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonEVIL", ""] {
-        let request = client.post(server.url("/v1/acquire")).header("content-type", kind).body("{\"name\":\"a\"}");
+        let request =
+            client.post(server.url("/v1/acquire")).header("content-type", kind).body("{\"name\":\"a\"}");
         assert_eq!(request.send().await.unwrap().status(), 415, "{kind}");
     }
     let request = client.post(server.url("/v1/acquire")).body("{\"name\":\"a\"}");
     assert_eq!(request.send().await.unwrap().status(), 415);
     let kind = "Application/JSON; charset=utf-8";
-    let request = client.post(server.url("/v1/acquire")).header("content-type", kind).body("{\"name\":\"a\"}");
+    let request =
+        client.post(server.url("/v1/acquire")).header("content-type", kind).body("{\"name\":\"a\"}");
     assert_eq!(request.send().await.unwrap().status(), 201);
 }
 

@@ -42,7 +42,8 @@ async fn every_route_is_in_the_document_and_every_route_of_the_document_is_serve
             described.insert((method.clone(), path.clone()));
         }
     }
-    let routes: BTreeSet<_> = ROUTES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
+    let routes: BTreeSet<_> =
+        ROUTES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
     assert_eq!(described, routes);
     for (method, path) in ROUTES {
         // With a method that no route has, a served route answers 405 and any other path 404.
@@ -67,7 +68,10 @@ async fn every_reference_leads_to_a_shape_and_every_field_is_described() {
         for (field, property) in schema["properties"].as_object().into_iter().flatten() {
             let mut texts = Vec::new();
             find(property, "description", &mut texts);
-            assert!(texts.iter().any(|text| text.as_str().is_some_and(|text| !text.is_empty())), "{name}.{field}");
+            assert!(
+                texts.iter().any(|text| text.as_str().is_some_and(|text| !text.is_empty())),
+                "{name}.{field}"
+            );
         }
     }
 }
@@ -173,7 +177,10 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    assert!(kinds.iter().any(|known| known == kind || (known == "number" && kind == "integer")), "{at}: {value} is no {kinds:?}");
+    assert!(
+        kinds.iter().any(|known| known == kind || (known == "number" && kind == "integer")),
+        "{at}: {value} is no {kinds:?}"
+    );
     for item in value.as_array().into_iter().flatten() {
         check(document, &schema["items"], item, at);
     }
@@ -184,7 +191,9 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
     for (field, value) in object {
         let schema = match schema["properties"].get(field) {
             Some(schema) => schema,
-            None => schema.get("additionalProperties").unwrap_or_else(|| panic!("{at}.{field} is not described")),
+            None => {
+                schema.get("additionalProperties").unwrap_or_else(|| panic!("{at}.{field} is not described"))
+            }
         };
         check(document, schema, value, &format!("{at}.{field}"));
     }

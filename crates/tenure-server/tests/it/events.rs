@@ -84,7 +84,9 @@ async fn listeners_share_their_snapshots_and_a_new_one_begins_with_the_present()
     assert!(!one.is_empty() && !two.is_empty());
     drop((first, second));
     // When all have left the sampler ends; the next listener does not see what was then.
-    server.delete(&format!("/v1/leases/{}?now=true", server.leases().await[0]["digest"].as_str().unwrap())).await;
+    server
+        .delete(&format!("/v1/leases/{}?now=true", server.leases().await[0]["digest"].as_str().unwrap()))
+        .await;
     let mut third = Events::of(&server).await;
     third.until(|snapshot| snapshot["totals"]["leases"] == 0).await;
 }

@@ -99,7 +99,8 @@ async fn each_is_a_lease_per_name_in_the_order_asked_and_says_which_are_busy() {
     let body = json!({"names": ["c", "b", "a"], "want": "each"});
     let won = server.post("/v1/acquire", body.clone()).await.ok(201);
     let items = won.json["leases"].as_array().unwrap();
-    let seen: Vec<_> = items.iter().map(|item| (item["name"].as_str().unwrap(), item["busy"] == true)).collect();
+    let seen: Vec<_> =
+        items.iter().map(|item| (item["name"].as_str().unwrap(), item["busy"] == true)).collect();
     assert_eq!(seen, [("c", false), ("b", true), ("a", false)]);
     assert_eq!(items[1]["held_by"]["name"], "b");
     let lease = items[0]["lease"].as_str().unwrap();

@@ -112,7 +112,8 @@ async fn ttl_and_wait_are_limited_by_the_configuration() {
 #[tokio::test]
 async fn a_listener_beyond_loopback_is_refused() {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let refused = serve(listener, axum::Router::new(), Config::default(), std::future::ready(())).await.unwrap_err();
+    let refused =
+        serve(listener, axum::Router::new(), Config::default(), std::future::ready(())).await.unwrap_err();
     assert_eq!(refused.kind(), tenure::ErrorKind::InvalidInput);
     assert!(refused.to_string().contains("loopback"), "{refused}");
 }

@@ -54,7 +54,8 @@ async fn waiters_are_served_in_their_order_and_why_shows_it() {
     let watch = async {
         server.until_waiters(2).await;
         let why = server.get("/v1/why/a").await.ok(200).json;
-        let hosts: Vec<_> = why["waiters"].as_array().unwrap().iter().map(|w| w["holder"]["host"].clone()).collect();
+        let hosts: Vec<_> =
+            why["waiters"].as_array().unwrap().iter().map(|w| w["holder"]["host"].clone()).collect();
         assert_eq!(hosts, ["first", "second"]);
         assert_eq!(why["holders"].as_array().unwrap().len(), 1);
         server.post("/v1/release", json!({"lease": held.lease()})).await.ok(204);
@@ -74,10 +75,9 @@ async fn waiters_are_served_in_their_order_and_why_shows_it() {
 async fn a_client_that_goes_away_while_it_waits_leaves_no_waiter() {
     let server = Served::start().await;
     let held = server.post("/v1/acquire", ask("a")).await.ok(201);
-    for body in [
-        json!({"name": "a", "wait_ms": 60000}),
-        json!({"name": "a", "wait_ms": 60000, "lease": lease_id()}),
-    ] {
+    for body in
+        [json!({"name": "a", "wait_ms": 60000}), json!({"name": "a", "wait_ms": 60000, "lease": lease_id()})]
+    {
         let poll = server.raw_post("/v1/acquire", &body).await;
         server.until_waiters(1).await;
         drop(poll);
