@@ -90,7 +90,7 @@ fn shape(html: &mut String, name: &str, schema: &Value) {
     html.push_str("<table>");
     for (field, property) in entries(schema, "/properties") {
         let need = if required.contains(&field.as_str()) { "" } else { "optional" };
-        let what = text(property, "/description");
+        let what = description(property);
         push(html, format_args!("<tr><td><code>{field}</code><td>{}<td>{need}<td>{what}", kind(property)));
     }
     html.push_str("</table>");
