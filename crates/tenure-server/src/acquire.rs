@@ -22,8 +22,11 @@ use crate::shape;
 /// it up to `wait_ms`. Safe to repeat with the same lease id: the same claim is answered again (200), and renewed.
 ///
 /// A client that goes away while it waits withdraws its claim. With `queue` the claim keeps its place when `wait_ms` is
-/// over, for as long as it is asked for again with the same lease id within three seconds. When an answer with a grant
-/// is not taken, the lease ends; at once when the server made its id, else after three seconds unless asked for again.
+/// over, for as long as it is asked for again with the same lease id within three seconds. What it is granted after a wait is
+/// an offer, which `ttl_ms` tells: renew it within that time to have the whole ttl.
+///
+/// When an answer with a grant is not taken, the lease ends: at once when the server made its id, else after three seconds
+/// unless it is asked for again.
 #[utoipa::path(post, path = "/v1/acquire", tag = "leases", request_body = AcquireRequest, responses(
     (status = 201, description = "Granted. With want `each`: an object with `leases`, one item a name, of which at \
         least one is granted.", body = Granted),

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tenure::clock::Instant;
 use tenure::lease::{Claimed, Grant, HeldBy, Kept, Queued, Why};
 use tenure::provider::{Fut, Keep};
-use tenure::{Claim, Clock, Error, LeaseId, Provider, Result, limits};
+use tenure::{Claim, Clock, Error, ErrorKind, LeaseId, Provider, Result, limits};
 use tokio_util::sync::CancellationToken;
 
 use crate::bells::{Bell, Bells};
@@ -137,8 +137,8 @@ impl Call {
 
     async fn settle(mut self, answer: Result<Claimed>, since: Instant) -> Result<Outcome, Failure> {
         match answer {
-            Ok(Claimed::Granted(grant)) if grant.repeated => self.confirm(true).await,
-            Ok(Claimed::Granted(grant)) => Ok(self.granted(grant, since, false)),
+            Ok(Claimed::Granted(grant)) if !grant.repeated => Ok(self.granted(grant, since)),
+            Ok(Claimed::Granted(grant)) => self.granted_before(grant, since).await,
             Ok(Claimed::Busy(held_by)) => {
                 self.undo.disarm();
                 // A store has no words for an id that was ended: it is busy with nobody in the way.
@@ -147,7 +147,7 @@ impl Call {
             }
             Ok(Claimed::Queued(queued)) => self.wait(queued).await,
             Err(error) => {
-                if error.kind() == tenure::ErrorKind::InvalidInput {
+                if error.kind() == ErrorKind::InvalidInput {
                     self.undo.disarm();
                 }
                 Err(error.into())
@@ -155,9 +155,25 @@ impl Call {
         }
     }
 
-    fn granted(mut self, grant: Grant, since: Instant, repeated: bool) -> Outcome {
+    /// A grant of this call, which is given back unless its answer is taken.
+    fn granted(mut self, grant: Grant, since: Instant) -> Outcome {
         self.undo.granted();
-        Outcome::Granted(Held { grant, since, repeated, undo: self.undo })
+        Outcome::Granted(Held { grant, since, repeated: false, undo: self.undo })
+    }
+
+    /// A claim that was granted before this call: it is renewed, unless its client polls for the offer to confirm it.
+    /// There is nothing to undo, since the client may know of it.
+    async fn granted_before(mut self, grant: Grant, since: Instant) -> Result<Outcome, Failure> {
+        self.undo.disarm();
+        let (grant, since) = match self.patience.stay {
+            true => (grant, since),
+            false => match self.desk.keep(self.keeping()).await? {
+                (Kept::Held(grant), since) => (grant, since),
+                (Kept::Queued(place), _) => return Ok(Outcome::Queued(place)),
+                (Kept::Gone(why), _) => return Ok(Outcome::Gone(why)),
+            },
+        };
+        Ok(Outcome::Granted(Held { grant, since, repeated: true, undo: self.undo }))
     }
 
     /// Waits in the store's queue until it is granted or the wait is over, with a last try at its end.
@@ -168,8 +184,7 @@ impl Call {
         let end = tokio::time::Instant::now() + self.patience.wait;
         let mut last = self.patience.wait.is_zero();
         while !last {
-            let pause = touch_after(self.claim.lease, queued.expires_in);
-            let next = tokio::time::Instant::now() + pause;
+            let next = tokio::time::Instant::now() + touch_after(self.claim.lease, queued.expires_in);
             last = tokio::select! {
                 () = self.bell.rung() => false,
                 () = tokio::time::sleep_until(next.min(end)) => next >= end,
@@ -177,10 +192,19 @@ impl Call {
                     return Err(Failure::unavailable("the server is shutting down"));
                 }
             };
-            match self.touch().await? {
-                (Kept::Queued(place), _) => queued = place,
-                (Kept::Held(grant), since) => return Ok(self.granted(grant, since, false)),
-                (Kept::Gone(why), _) => return Ok(self.gone(why)),
+            let touched = if self.patience.stay { self.look().await? } else { self.touch().await? };
+            match touched {
+                Touched::Queued(place) => queued = place,
+                Touched::Granted(grant, since) if self.patience.stay => {
+                    // An offer: it lapses by itself when its client does not confirm it.
+                    self.undo.disarm();
+                    return Ok(Outcome::Granted(Held { grant, since, repeated: false, undo: self.undo }));
+                }
+                Touched::Granted(grant, since) => return Ok(self.granted(grant, since)),
+                Touched::Gone(why) => {
+                    self.undo.disarm();
+                    return Ok(Outcome::Gone(why));
+                }
             }
         }
         if self.patience.stay {
@@ -188,6 +212,31 @@ impl Call {
             return Ok(Outcome::Queued(queued));
         }
         self.give_up(queued).await
+    }
+
+    /// Touches the claim. A grant gets its full ttl by it.
+    async fn touch(&self) -> Result<Touched, Failure> {
+        Ok(match self.desk.keep(self.keeping()).await? {
+            (Kept::Held(grant), since) => Touched::Granted(grant, since),
+            (Kept::Queued(place), _) => Touched::Queued(place),
+            (Kept::Gone(why), _) => Touched::Gone(why),
+        })
+    }
+
+    /// Touches the claim by asking again, which leaves an offer an offer.
+    async fn look(&self) -> Result<Touched, Failure> {
+        let since = self.desk.clock.now();
+        let claims = std::slice::from_ref(&self.claim);
+        let answer = self.desk.step(self.desk.provider.claim(claims)).await?.pop();
+        Ok(match answer.ok_or_else(|| Error::internal("claim", "the store answered no element"))?? {
+            Claimed::Granted(grant) => Touched::Granted(grant, since),
+            Claimed::Queued(place) => Touched::Queued(place),
+            Claimed::Busy(_) => Touched::Gone(Why::Unknown),
+        })
+    }
+
+    fn keeping(&self) -> Keep {
+        Keep { lease: self.claim.lease, ttl: self.claim.ttl, tokens: 0 }
     }
 
     /// Finds out who is in the way, and takes the claim back.
@@ -215,25 +264,13 @@ impl Call {
             _ => HeldBy::default(),
         }
     }
+}
 
-    /// Makes sure of a claim that was granted before: it gets its full ttl.
-    async fn confirm(mut self, repeated: bool) -> Result<Outcome, Failure> {
-        match self.touch().await? {
-            (Kept::Held(grant), since) => Ok(self.granted(grant, since, repeated)),
-            (Kept::Queued(place), _) => self.wait(place).await,
-            (Kept::Gone(why), _) => Ok(self.gone(why)),
-        }
-    }
-
-    fn gone(mut self, why: Why) -> Outcome {
-        self.undo.disarm();
-        Outcome::Gone(why)
-    }
-
-    async fn touch(&mut self) -> Result<(Kept, Instant), Failure> {
-        let keep = Keep { lease: self.claim.lease, ttl: self.claim.ttl, tokens: 0 };
-        Ok(self.desk.keep(keep).await?)
-    }
+/// What touching a waiting claim brought.
+enum Touched {
+    Granted(Grant, Instant),
+    Queued(Queued),
+    Gone(Why),
 }
 
 /// When a waiter asks again without being told: about every second (a fifth more or less, by its id, so that they

@@ -17,7 +17,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Gives a claim back when it is dropped before its answer was taken by the connection.
 ///
-/// - A claim that waits in the queue is withdrawn at once, unless it keeps its place: that lapses by itself.
+/// - A claim that waits in the queue is withdrawn at once, unless it keeps its place: that lapses by itself, and so does the
+///   offer that it may be made.
 /// - A claim whose lease id the client made may be asked for again, since the client may only have lost the answer. It is
 ///   ended after three seconds (the time of an offer), unless the client asks for it again here.
 /// - Any other is ended at once: nobody knows its lease id.
