@@ -286,7 +286,11 @@ impl Table {
         }
         self.refresh(now, &claim.names);
         match self.leases.get(&claim.lease).map(|lease| &lease.state) {
-            Some(State::Held(held)) if !held.ended => Claimed::Granted(self.grant_of(keep.lease)),
+            Some(State::Held(held)) if !held.ended => {
+                let mut grant = self.grant_of(keep.lease);
+                grant.repeated = true;
+                Claimed::Granted(grant)
+            }
             Some(State::Waiting(_)) => Claimed::Queued(self.place(now, keep.lease)),
             _ => Claimed::Busy(self.held_by(now, claim)),
         }
