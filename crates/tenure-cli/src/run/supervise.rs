@@ -1,0 +1,206 @@
+//! While the command runs: one loop over the lease, the children, the front and the time, until nothing of it is left.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::process::{Signal, WaitStatus};
+use tenure::Clock;
+use tenure::clock::Instant;
+use tenure::lease::Why;
+use tokio::signal::unix::{self, SignalKind};
+
+use super::command::Command;
+use super::keeper::safe_until;
+use super::line::Line;
+use super::link::{ToFront, ToKeeper};
+use super::plan::{Plan, Step};
+use super::tree;
+use crate::exit::Code;
+use crate::stub::Guard;
+
+/// How long descendants may go on after the command has ended: the last of a log written by `tee`, and the like.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// Between two sweeps at the most, while something cannot be killed (another user's, or stuck in the kernel).
+const MAX_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the front exits with, and what it says.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) code: Code,
+    pub(super) say: String,
+}
+
+impl From<Code> for Ended {
+    fn from(code: Code) -> Self {
+        Ended {
+            code,
+            say: String::new(),
+        }
+    }
+}
+
+/// How far the end of the command has come. It only goes on, never back.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// The command runs.
+    Running,
+    /// It has ended; what is left of it may end by itself until then.
+    Settling(Instant),
+    /// All of it was asked to end, and is killed then.
+    Asked(Instant),
+    /// It is being killed; the pause before the next sweep.
+    Killing(Duration),
+}
+
+/// The keeper while the command runs.
+#[derive(Debug)]
+pub(super) struct Supervisor<'a> {
+    line: &'a Line,
+    guard: &'a Guard,
+    plan: Plan,
+    command: Command,
+    children: unix::Signal,
+    clock: Clock,
+    phase: Phase,
+    /// The command's own end.
+    code: Option<Code>,
+    /// The store or an administrator took the lease.
+    lost: Option<Why>,
+    /// The command was ended because of the lease.
+    because_of_lease: bool,
+    front_ended: bool,
+}
+
+impl<'a> Supervisor<'a> {
+    /// The supervisor of a command that was just started.
+    pub(super) fn new(line: &'a Line, guard: &'a Guard, plan: Plan, command: Command) -> io::Result<Self> {
+        Ok(Supervisor {
+            line,
+            guard,
+            plan,
+            command,
+            children: unix::signal(SignalKind::child())?,
+            clock: Clock::system(),
+            phase: Phase::Running,
+            code: None,
+            lost: None,
+            because_of_lease: false,
+            front_ended: false,
+        })
+    }
+
+    /// Resolves when neither the command nor a descendant of it is left.
+    pub(super) async fn supervise(mut self) -> Ended {
+        while self.reap() {
+            self.look_at_lease();
+            self.move_on();
+            self.wait().await;
+        }
+        if !self.because_of_lease {
+            return self.code.unwrap_or(Code::INTERNAL).into();
+        }
+        let why = self.lost.map_or("it could not be renewed", Why::word);
+        Ended {
+            code: Code::LOST,
+            say: format!("lease lost: {why}; the command was ended"),
+        }
+    }
+
+    /// Reaps whoever ended: whether anybody is left.
+    fn reap(&mut self) -> bool {
+        loop {
+            match tree::reap() {
+                Ok(Some(reaped)) if self.command.is(reaped.pid) => {
+                    self.code = Some(code_of(reaped.status));
+                    if let Phase::Running = self.phase {
+                        self.phase = Phase::Settling(self.clock.now() + SETTLE);
+                    }
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return true,
+                Err(tree::NoChildren) => return false,
+            }
+        }
+    }
+
+    /// Ends the command while the lease still protects it.
+    fn look_at_lease(&mut self) {
+        let remaining = self.guard.safe_remaining();
+        let step = match self.lost {
+            None => self.plan.step(remaining),
+            // Asked back: it is still ours for what remains. In every other case it is another's already.
+            Some(Why::Forced) if !remaining.is_zero() => self.plan.step(remaining).max(Step::Term),
+            Some(_) => Step::Kill,
+        };
+        match (step, self.phase) {
+            (Step::Let, _) | (Step::Term, Phase::Asked(_)) | (_, Phase::Killing(_)) => return,
+            (Step::Term, _) => self.ask_all(),
+            (Step::Kill, _) => self.phase = Phase::Killing(Duration::ZERO),
+        }
+        self.because_of_lease = true;
+    }
+
+    /// Does what the phase's time has come for.
+    fn move_on(&mut self) {
+        let now = self.clock.now();
+        match self.phase {
+            Phase::Settling(until) if now >= until => self.ask_all(),
+            Phase::Asked(until) if now >= until => self.phase = Phase::Killing(Duration::ZERO),
+            _ => {}
+        }
+        if let Phase::Killing(pause) = &mut self.phase {
+            tree::signal_all(Signal::KILL, &[]);
+            *pause = (*pause * 2).clamp(Duration::from_millis(1), MAX_PAUSE);
+        }
+    }
+
+    fn ask_all(&mut self) {
+        tree::signal_all(Signal::TERM, &[]);
+        // Who was stopped by Ctrl-Z would not hear it.
+        tree::signal_all(Signal::CONT, &[]);
+        self.phase = Phase::Asked(self.clock.now() + self.plan.grace());
+    }
+
+    /// Waits until something may have changed.
+    async fn wait(&mut self) {
+        let now = self.clock.now();
+        let phase_ends = match self.phase {
+            Phase::Running => Duration::MAX,
+            Phase::Settling(until) | Phase::Asked(until) => now.until(until) + Duration::from_millis(1),
+            Phase::Killing(pause) => pause,
+        };
+        let next_look = self.plan.next_look(self.guard.safe_remaining());
+        tokio::select! {
+            _ = self.children.recv() => {}
+            why = self.guard.lost(), if self.lost.is_none() => self.lost = Some(why),
+            letter = self.line.receive(), if !self.front_ended => match letter {
+                Some((message, _)) => self.hear(message),
+                None => {
+                    self.front_ended = true;
+                    self.phase = Phase::Killing(Duration::ZERO);
+                }
+            },
+            () = tokio::time::sleep(phase_ends.min(next_look)) => {}
+        }
+    }
+
+    fn hear(&self, message: ToKeeper) {
+        match message {
+            ToKeeper::Signal {
+                number,
+                from_terminal: false,
+            } if self.code.is_none() => self.command.signal(number),
+            ToKeeper::Ask => self.line.send(&ToFront::Safe(safe_until(self.guard))),
+            ToKeeper::Signal { .. } | ToKeeper::Start => {}
+        }
+    }
+}
+
+fn code_of(status: WaitStatus) -> Code {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Code(u8::try_from(code).unwrap_or(u8::MAX)),
+        (None, Some(signal)) => Code::of_signal(signal),
+        (None, None) => Code::INTERNAL,
+    }
+}
