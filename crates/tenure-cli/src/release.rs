@@ -1,0 +1,58 @@
+//! `tenure release`.
+
+use std::io::{self, Write as _};
+
+use tenure::claim::Digest;
+use tenure::lease::Kind;
+use tenure::provider::{Force, Forced};
+use tenure::{Locks, Name, Result};
+
+use crate::args::ReleaseArgs;
+use crate::exit::Code;
+use crate::row;
+use crate::store;
+
+/// Asks holders for their leases, or ends them, and says what it did.
+pub(crate) async fn release(url: Option<&str>, args: &ReleaseArgs) -> anyhow::Result<Code> {
+    let name = args.name.as_ref().map(Name::new).transpose()?;
+    let locks = store::connect(url).await?;
+    let done = release_in(&locks, args, name.as_ref()).await;
+    locks.close(store::CLOSE_WITHIN).await;
+    Ok(done?)
+}
+
+async fn release_in(locks: &Locks, args: &ReleaseArgs, name: Option<&Name>) -> Result<Code> {
+    let how = if args.force { Force::Now } else { Force::Revoke };
+    let targets = match (args.lease, name) {
+        (Some(lease), _) => vec![lease],
+        (None, Some(name)) => with_name(locks, name).await?,
+        (None, None) => Vec::new(),
+    };
+    let mut found = false;
+    let mut out = io::stdout();
+    for lease in targets {
+        let what = match locks.provider().force(lease, how).await? {
+            Forced::Ended => "ended",
+            Forced::Asked => "asked its holder for",
+            Forced::NotFound => continue,
+        };
+        found = true;
+        let _ = writeln!(out, "{what} {lease}");
+    }
+    if found {
+        return Ok(Code::OK);
+    }
+    let _ = writeln!(io::stderr(), "tenure: nothing to release");
+    Ok(Code::NOTHING)
+}
+
+/// The leases and waiting claims that have `name`: waiters first, or each release would grant the next of them.
+async fn with_name(locks: &Locks, name: &Name) -> Result<Vec<Digest>> {
+    let mut found = Vec::new();
+    for kind in [Kind::Waiters, Kind::Leases] {
+        let entries = row::all(locks.provider().as_ref(), kind, name.as_str()).await?;
+        let of_name = entries.iter().filter(|entry| entry.names.iter().any(|one| one == name));
+        found.extend(of_name.map(|entry| entry.lease));
+    }
+    Ok(found)
+}
