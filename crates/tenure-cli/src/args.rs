@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use tenure::Digest;
 
+use crate::exit::Code;
+
 /// Locks between processes: leases with fencing tokens.
 #[derive(Debug, Parser)]
 #[command(name = "tenure", version, max_term_width = 100, subcommand_required = true)]
@@ -20,6 +22,13 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The URL of the store. An empty one is none: that is how an environment variable is switched off.
+    pub(crate) fn url(&self) -> Option<String> {
+        self.url.clone().filter(|url| !url.is_empty())
+    }
 }
 
 /// What to do.
@@ -77,7 +86,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SPAN", value_parser = span)]
     pub(crate) hold_at_least: Option<Duration>,
     /// Exit with this code when a name is held
-    #[arg(short = 'E', long, value_name = "CODE", default_value_t = 75)]
+    #[arg(short = 'E', long, value_name = "CODE", default_value_t = Code::BUSY.0)]
     pub(crate) busy_code: u8,
     /// Say on stderr what happens
     #[arg(short, long)]

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 
+use tenure::Settings;
 use tenure::lease::Kind;
 
 use crate::args::ListArgs;
@@ -12,7 +13,7 @@ use crate::store;
 /// Prints who holds what, or who waits.
 pub(crate) async fn list(url: Option<&str>, args: &ListArgs) -> anyhow::Result<Code> {
     let kind = if args.waiters { Kind::Waiters } else { Kind::Leases };
-    let locks = store::connect(url).await?;
+    let locks = store::connect(url, Settings::default()).await?;
     let entries = row::all(locks.provider().as_ref(), kind, &args.prefix).await;
     locks.close(store::CLOSE_WITHIN).await;
     let entries = entries?;

@@ -2,16 +2,21 @@
 
 mod args;
 mod exit;
+mod holder;
+mod list;
+mod release;
+mod row;
 mod run;
 mod show;
 mod store;
-mod stub;
+mod watch;
 
 use std::env;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
+use tokio::runtime;
 
 use self::args::{Cli, Command};
 use self::exit::Code;
@@ -38,10 +43,31 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<Code> {
+    let url = cli.url();
+    let url = url.as_deref();
+    if let Some(url) = url {
+        store::check(url)?;
+    }
     match cli.command {
+        // These have no runtime: they fork, hold signals back, or become another program.
         Command::Run(args) => run::run(&args, env::args_os().skip(1)),
         Command::Keeper { again } => run::keep(again),
         Command::Shim(args) => Ok(run::become_command(&args)),
-        _ => Ok(Code::OK),
+        Command::List(args) => wait_for(list::list(url, &args)),
+        Command::Watch(args) => wait_for(watch::watch(url, &args)),
+        Command::Release(args) => wait_for(release::release(url, &args)),
+        Command::Serve(_) => anyhow::bail!("not yet"),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tenure", &mut io::stdout());
+            Ok(Code::OK)
+        }
     }
+}
+
+fn wait_for(work: impl Future<Output = anyhow::Result<Code>>) -> anyhow::Result<Code> {
+    runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?
+        .block_on(work)
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use tenure::claim::Digest;
 use tenure::lease::Kind;
 use tenure::provider::{Force, Forced};
-use tenure::{Locks, Name, Result};
+use tenure::{Locks, Name, Result, Settings};
 
 use crate::args::ReleaseArgs;
 use crate::exit::Code;
@@ -15,7 +15,7 @@ use crate::store;
 /// Asks holders for their leases, or ends them, and says what it did.
 pub(crate) async fn release(url: Option<&str>, args: &ReleaseArgs) -> anyhow::Result<Code> {
     let name = args.name.as_ref().map(Name::new).transpose()?;
-    let locks = store::connect(url).await?;
+    let locks = store::connect(url, Settings::default()).await?;
     let done = release_in(&locks, args, name.as_ref()).await;
     locks.close(store::CLOSE_WITHIN).await;
     Ok(done?)
@@ -51,7 +51,9 @@ async fn with_name(locks: &Locks, name: &Name) -> Result<Vec<Digest>> {
     let mut found = Vec::new();
     for kind in [Kind::Waiters, Kind::Leases] {
         let entries = row::all(locks.provider().as_ref(), kind, name.as_str()).await?;
-        let of_name = entries.iter().filter(|entry| entry.names.iter().any(|one| one == name));
+        let of_name = entries
+            .iter()
+            .filter(|entry| entry.names.iter().any(|one| one == name));
         found.extend(of_name.map(|entry| entry.lease));
     }
     Ok(found)

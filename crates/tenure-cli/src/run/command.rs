@@ -7,9 +7,10 @@ use std::process::{self, Stdio};
 
 use rustix::process::{Pid, Signal, getpgid, getpid, getppid, kill_process};
 
+use tenure::Guard;
+
 use super::SELF;
 use crate::args::RunArgs;
-use crate::stub::Guard;
 
 /// The command's own process: a child that only this process reaps, so its pid stays its own until then.
 #[derive(Clone, Copy, Debug)]

@@ -3,13 +3,13 @@
 //! It talks to the front over the socket that is its stdin. Its main thread starts the command, because a parent-death
 //! signal is bound to the thread that forked.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use tenure::{Clock, ErrorKind};
+use rustix::process::getppid;
+use tenure::{Clock, ErrorKind, Guard, Locks, Mode, Settings};
 use tokio::runtime;
 
 use super::command::Command;
@@ -20,15 +20,13 @@ use super::supervise::{Ended, Supervisor};
 use super::{signals, tree};
 use crate::args::{self, Cli, RunArgs};
 use crate::exit::Code;
+use crate::holder::holder;
 use crate::store;
-use crate::stub::{Guard, Locks};
-
-/// How long giving the lease back may take before it is left to its ttl.
-const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Is the keeper for the front that started it with `again`, the arguments of a `tenure run`.
 pub(crate) fn keep(again: Vec<OsString>) -> anyhow::Result<Code> {
     let cli = Cli::try_parse_from([OsString::from("tenure")].into_iter().chain(again))?;
+    let url = cli.url();
     let args::Command::Run(args) = cli.command else {
         anyhow::bail!("a keeper is started by `tenure run`")
     };
@@ -48,7 +46,7 @@ pub(crate) fn keep(again: Vec<OsString>) -> anyhow::Result<Code> {
             line: &line,
             args: &args,
         }
-        .serve(cli.url.as_deref(), stdio)
+        .serve(url.as_deref(), stdio)
         .await;
         let Ended { code, say } = ended.unwrap_or_else(|failure| Ended {
             code: Code::of_failure(&failure),
@@ -70,9 +68,17 @@ struct Keeper<'a> {
 
 impl Keeper<'_> {
     async fn serve(&self, url: Option<&str>, stdio: Vec<OwnedFd>) -> anyhow::Result<Ended> {
-        let locks = store::connect(url).await?;
+        let mut settings = Settings::default();
+        settings.holder = holder(
+            getppid(),
+            self.args
+                .command
+                .first()
+                .map_or(OsStr::new(""), OsString::as_os_str),
+        )?;
+        let locks = store::connect(url, settings).await?;
         let ended = self.run_under_lock(&locks, stdio).await;
-        locks.close(RELEASE_WITHIN).await;
+        locks.close(store::CLOSE_WITHIN).await;
         ended
     }
 
@@ -92,7 +98,7 @@ impl Keeper<'_> {
         self.line.held(safe_until(&guard), life.as_deref());
         let ended = match Command::start(self.args, &guard, stdio, life.as_deref()) {
             Ok(command) => {
-                Supervisor::new(self.line, &guard, Plan::new(self.args.ttl), command)?
+                Supervisor::new(self.line, locks, &guard, Plan::new(self.args.ttl), command)?
                     .supervise()
                     .await
             }
@@ -107,7 +113,19 @@ impl Keeper<'_> {
     }
 
     async fn acquire(&self, locks: &Locks) -> tenure::Result<Option<Guard>> {
-        locks.acquire_for_run(self.args).await
+        let args = self.args;
+        let mode = match args.permits {
+            Some(of) => Mode::Permits { take: 1, of },
+            None if args.shared => Mode::Shared,
+            None => Mode::Exclusive,
+        };
+        let request = locks.lock_all(&args.names).mode(mode).ttl(args.ttl);
+        let request = request.hold_at_least(args.hold_at_least.unwrap_or_default());
+        match args.wait {
+            _ if args.once => request.try_acquire().await,
+            Some(patience) => request.try_acquire_for(patience).await,
+            None => request.acquire().await.map(Some),
+        }
     }
 
     /// Resolves when a signal asks to end the wait, or the front has ended.
@@ -124,7 +142,7 @@ impl Keeper<'_> {
     }
 
     async fn give_back(&self, guard: Guard) {
-        let what = match tokio::time::timeout(RELEASE_WITHIN, guard.release()).await {
+        let what = match tokio::time::timeout(store::CLOSE_WITHIN, guard.release()).await {
             Ok(Ok(())) => return self.explain(|| "released".to_owned()),
             Ok(Err(error)) if error.kind() == ErrorKind::Lost => return,
             Ok(Err(error)) => error.to_string(),

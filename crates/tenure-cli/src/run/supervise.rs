@@ -4,9 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use rustix::process::{Signal, WaitStatus};
-use tenure::Clock;
 use tenure::clock::Instant;
-use tenure::lease::Why;
+use tenure::lease::{Kind, Why};
+use tenure::{Clock, Guard, Locks};
 use tokio::signal::unix::{self, SignalKind};
 
 use super::command::Command;
@@ -16,10 +16,13 @@ use super::link::{ToFront, ToKeeper};
 use super::plan::{Plan, Step};
 use super::tree;
 use crate::exit::Code;
-use crate::stub::Guard;
+use crate::row;
 
 /// How long descendants may go on after the command has ended: the last of a log written by `tee`, and the like.
 const SETTLE: Duration = Duration::from_millis(500);
+
+/// How long the store may take to say whether a lease that was forced is still there.
+const ASK_WITHIN: Duration = Duration::from_millis(200);
 
 /// Between two sweeps at the most, while something cannot be killed (another user's, or stuck in the kernel).
 const MAX_PAUSE: Duration = Duration::from_millis(100);
@@ -57,6 +60,7 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Supervisor<'a> {
     line: &'a Line,
+    locks: &'a Locks,
     guard: &'a Guard,
     plan: Plan,
     command: Command,
@@ -67,6 +71,8 @@ pub(super) struct Supervisor<'a> {
     code: Option<Code>,
     /// The store or an administrator took the lease.
     lost: Option<Why>,
+    /// Until when the store still keeps the lease for us; it does not tell once the lease is lost.
+    ours_until: Instant,
     /// The command was ended because of the lease.
     because_of_lease: bool,
     front_ended: bool,
@@ -74,17 +80,26 @@ pub(super) struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     /// The supervisor of a command that was just started.
-    pub(super) fn new(line: &'a Line, guard: &'a Guard, plan: Plan, command: Command) -> io::Result<Self> {
+    pub(super) fn new(
+        line: &'a Line,
+        locks: &'a Locks,
+        guard: &'a Guard,
+        plan: Plan,
+        command: Command,
+    ) -> io::Result<Self> {
+        let clock = Clock::system();
         Ok(Supervisor {
             line,
+            locks,
             guard,
             plan,
             command,
             children: unix::signal(SignalKind::child())?,
-            clock: Clock::system(),
+            clock,
             phase: Phase::Running,
             code: None,
             lost: None,
+            ours_until: clock.now() + guard.safe_remaining(),
             because_of_lease: false,
             front_ended: false,
         })
@@ -126,12 +141,15 @@ impl<'a> Supervisor<'a> {
 
     /// Ends the command while the lease still protects it.
     fn look_at_lease(&mut self) {
-        let remaining = self.guard.safe_remaining();
-        let step = match self.lost {
-            None => self.plan.step(remaining),
-            // Asked back: it is still ours for what remains. In every other case it is another's already.
-            Some(Why::Forced) if !remaining.is_zero() => self.plan.step(remaining).max(Step::Term),
-            Some(_) => Step::Kill,
+        let now = self.clock.now();
+        if self.lost.is_none() {
+            self.ours_until = now + self.guard.safe_remaining();
+        }
+        let step = self.plan.step(now.until(self.ours_until));
+        let step = if self.lost.is_some() {
+            step.max(Step::Term)
+        } else {
+            step
         };
         match (step, self.phase) {
             (Step::Let, _) | (Step::Term, Phase::Asked(_)) | (_, Phase::Killing(_)) => return,
@@ -165,15 +183,17 @@ impl<'a> Supervisor<'a> {
     /// Waits until something may have changed.
     async fn wait(&mut self) {
         let now = self.clock.now();
-        let phase_ends = match self.phase {
-            Phase::Running => Duration::MAX,
-            Phase::Settling(until) | Phase::Asked(until) => now.until(until) + Duration::from_millis(1),
+        let next_look = self.plan.next_look(now.until(self.ours_until));
+        let pause = match self.phase {
+            Phase::Running => next_look,
+            Phase::Settling(until) | Phase::Asked(until) => {
+                next_look.min(now.until(until) + Duration::from_millis(1))
+            }
             Phase::Killing(pause) => pause,
         };
-        let next_look = self.plan.next_look(self.guard.safe_remaining());
         tokio::select! {
             _ = self.children.recv() => {}
-            why = self.guard.lost(), if self.lost.is_none() => self.lost = Some(why),
+            why = self.guard.lost(), if self.lost.is_none() => self.lose(why).await,
             letter = self.line.receive(), if !self.front_ended => match letter {
                 Some((message, _)) => self.hear(message),
                 None => {
@@ -181,8 +201,26 @@ impl<'a> Supervisor<'a> {
                     self.phase = Phase::Killing(Duration::ZERO);
                 }
             },
-            () = tokio::time::sleep(phase_ends.min(next_look)) => {}
+            () = tokio::time::sleep(pause) => {}
         }
+    }
+
+    /// The lease is lost. Only one that was asked back is still ours, for what remains of it.
+    async fn lose(&mut self, why: Why) {
+        self.lost = Some(why);
+        if why != Why::Forced || !self.is_still_listed().await {
+            self.ours_until = self.clock.now();
+        }
+    }
+
+    /// Whether the store still has the lease. A store that does not say so at once is taken for one that has not.
+    async fn is_still_listed(&self) -> bool {
+        let name = self.guard.names().first().as_str();
+        let listed = row::all(self.locks.provider().as_ref(), Kind::Leases, name);
+        let listed = tokio::time::timeout(ASK_WITHIN, listed).await;
+        listed.is_ok_and(|found| {
+            found.is_ok_and(|all| all.iter().any(|entry| entry.lease == self.guard.lease()))
+        })
     }
 
     fn hear(&self, message: ToKeeper) {
