@@ -13,7 +13,7 @@ use crate::exit::Code;
 
 /// Locks between processes: leases with fencing tokens.
 #[derive(Debug, Parser)]
-#[command(name = "tenure", version, max_term_width = 100, subcommand_required = true)]
+#[command(name = "tenure", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Exit: 64 usage, 69 store unavailable, 70 internal, 75 busy, 76 lease lost.")]
 pub(crate) struct Cli {
     /// The store: file:///dir, http://host:port, memory: [default: file: in the user's state directory]

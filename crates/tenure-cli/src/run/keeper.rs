@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use anyhow::Context as _;
 use clap::Parser as _;
 use rustix::process::getppid;
-use tenure::{Clock, ErrorKind, Guard, Locks, Mode, Settings};
+use tenure::{Clock, Error, ErrorKind, Guard, Locks, Mode, Settings};
 use tokio::runtime;
 
 use super::command::Command;
@@ -25,7 +25,9 @@ use crate::store;
 
 /// Is the keeper for the front that started it with `again`, the arguments of a `tenure run`.
 pub(crate) fn keep(again: Vec<OsString>) -> anyhow::Result<Code> {
-    let cli = Cli::try_parse_from([OsString::from("tenure")].into_iter().chain(again))?;
+    let not_by_hand = || Error::invalid("keeper", "a keeper is started by `tenure run`, and never by hand");
+    let again = [OsString::from("tenure")].into_iter().chain(again);
+    let cli = Cli::try_parse_from(again).map_err(|_| not_by_hand())?;
     let url = cli.url();
     let args::Command::Run(args) = cli.command else {
         anyhow::bail!("a keeper is started by `tenure run`")
@@ -40,7 +42,7 @@ pub(crate) fn keep(again: Vec<OsString>) -> anyhow::Result<Code> {
     runtime.block_on(async {
         let line = Line::new(link)?;
         let Some((ToKeeper::Start, stdio)) = line.receive().await else {
-            anyhow::bail!("a keeper is started by `tenure run`");
+            return Err(not_by_hand().into());
         };
         let ended = Keeper {
             line: &line,
