@@ -158,7 +158,7 @@ pub(crate) struct ReleaseArgs {
     /// The lease, by its digest as `list` shows it
     #[arg(required_unless_present = "name", conflicts_with = "name")]
     pub(crate) lease: Option<Digest>,
-    /// All leases and waiting claims that have this name
+    /// All leases that have this name
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// End it at once, while its holder may still believe in it; only fencing protects from what that still does
@@ -185,9 +185,7 @@ mod tests {
     fn everything_behind_the_dashes_belongs_to_the_command() {
         let cli =
             Cli::try_parse_from(["tenure", "run", "a", "b", "--", "sh", "-c", "--try", "--", "x"]).unwrap();
-        let Command::Run(run) = cli.command else {
-            panic!("not run: {:?}", cli.command)
-        };
+        let Command::Run(run) = cli.command else { panic!("not run: {:?}", cli.command) };
         assert_eq!(run.names, ["a", "b"]);
         assert_eq!(run.command, ["sh", "-c", "--try", "--", "x"]);
         assert!(!run.once);
@@ -215,10 +213,7 @@ mod tests {
             &["release", "001122334455667"],
             &[],
         ] {
-            assert!(
-                Cli::try_parse_from([&["tenure"], bad].concat()).is_err(),
-                "{bad:?}"
-            );
+            assert!(Cli::try_parse_from([&["tenure"], bad].concat()).is_err(), "{bad:?}");
         }
     }
 }

@@ -46,15 +46,9 @@ async fn release_in(locks: &Locks, args: &ReleaseArgs, name: Option<&Name>) -> R
     Ok(Code::NOTHING)
 }
 
-/// The leases and waiting claims that have `name`: waiters first, or each release would grant the next of them.
+/// The leases that have `name`. Not those who wait for it: they would only queue again.
 async fn with_name(locks: &Locks, name: &Name) -> Result<Vec<Digest>> {
-    let mut found = Vec::new();
-    for kind in [Kind::Waiters, Kind::Leases] {
-        let entries = row::all(locks.provider().as_ref(), kind, name.as_str()).await?;
-        let of_name = entries
-            .iter()
-            .filter(|entry| entry.names.iter().any(|one| one == name));
-        found.extend(of_name.map(|entry| entry.lease));
-    }
-    Ok(found)
+    let leases = row::all(locks.provider().as_ref(), Kind::Leases, name.as_str()).await?;
+    let of_name = leases.iter().filter(|lease| lease.names.iter().any(|one| one == name));
+    Ok(of_name.map(|lease| lease.lease).collect())
 }

@@ -15,7 +15,6 @@ use tokio::runtime;
 use super::command::Command;
 use super::line::Line;
 use super::link::{Link, ToFront, ToKeeper, fitting};
-use super::plan::Plan;
 use super::supervise::{Ended, Supervisor};
 use super::{signals, tree};
 use crate::args::{self, Cli, RunArgs};
@@ -30,34 +29,23 @@ pub(crate) fn keep(again: Vec<OsString>) -> anyhow::Result<Code> {
     let cli = Cli::try_parse_from(again).map_err(|_| not_by_hand())?;
     let url = cli.url();
     let args::Command::Run(args) = cli.command else {
-        anyhow::bail!("a keeper is started by `tenure run`")
+        return Err(not_by_hand().into());
     };
     signals::hear_children().context("cannot unblock SIGCHLD")?;
     tree::adopt_orphans().context("cannot become a subreaper")?;
     let link = Link::from_stdin().context("cannot reach the front")?;
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let line = Line::new(link)?;
         let Some((ToKeeper::Start, stdio)) = line.receive().await else {
             return Err(not_by_hand().into());
         };
-        let ended = Keeper {
-            line: &line,
-            args: &args,
-        }
-        .serve(url.as_deref(), stdio)
-        .await;
+        let ended = Keeper { line: &line, args: &args }.serve(url.as_deref(), stdio).await;
         let Ended { code, say } = ended.unwrap_or_else(|failure| Ended {
             code: Code::of_failure(&failure),
             say: format!("{failure:#}"),
         });
-        line.send(&ToFront::Done {
-            code: code.0,
-            say: fitting(&say),
-        });
+        line.send(&ToFront::Done { code: code.0, say: fitting(&say) });
         Ok(code)
     })
 }
@@ -71,13 +59,8 @@ struct Keeper<'a> {
 impl Keeper<'_> {
     async fn serve(&self, url: Option<&str>, stdio: Vec<OwnedFd>) -> anyhow::Result<Ended> {
         let mut settings = Settings::default();
-        settings.holder = holder(
-            getppid(),
-            self.args
-                .command
-                .first()
-                .map_or(OsStr::new(""), OsString::as_os_str),
-        )?;
+        settings.holder =
+            holder(getppid(), self.args.command.first().map_or(OsStr::new(""), OsString::as_os_str))?;
         let locks = store::connect(url, settings).await?;
         let ended = self.run_under_lock(&locks, stdio).await;
         locks.close(store::CLOSE_WITHIN).await;
@@ -99,15 +82,10 @@ impl Keeper<'_> {
         let life = locks.provider().lifeline();
         self.line.held(safe_until(&guard), life.as_deref());
         let ended = match Command::start(self.args, &guard, stdio, life.as_deref()) {
-            Ok(command) => {
-                Supervisor::new(self.line, locks, &guard, Plan::new(self.args.ttl), command)?
-                    .supervise()
-                    .await
+            Ok(command) => Supervisor::new(self.line, locks, &guard, command)?.supervise().await,
+            Err(error) => {
+                Ended { code: Code::CANNOT_EXECUTE, say: format!("cannot start the command: {error}") }
             }
-            Err(error) => Ended {
-                code: Code::CANNOT_EXECUTE,
-                say: format!("cannot start the command: {error}"),
-            },
         };
         self.line.send(&ToFront::Ended);
         self.give_back(guard).await;
@@ -150,9 +128,7 @@ impl Keeper<'_> {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the store does not answer".to_owned(),
         };
-        self.line.say(&format!(
-            "could not release the lease, which ends with its ttl: {what}"
-        ));
+        self.line.say(&format!("could not release the lease, which ends with its ttl: {what}"));
     }
 
     fn explain(&self, what: impl FnOnce() -> String) {

@@ -36,10 +36,7 @@ pub(super) struct Ended {
 
 impl From<Code> for Ended {
     fn from(code: Code) -> Self {
-        Ended {
-            code,
-            say: String::new(),
-        }
+        Ended { code, say: String::new() }
     }
 }
 
@@ -62,7 +59,9 @@ pub(super) struct Supervisor<'a> {
     line: &'a Line,
     locks: &'a Locks,
     guard: &'a Guard,
+    /// Made for the longest remaining time that was seen: a lease that was waited for begins with a short one.
     plan: Plan,
+    longest: Duration,
     command: Command,
     children: unix::Signal,
     clock: Clock,
@@ -84,7 +83,6 @@ impl<'a> Supervisor<'a> {
         line: &'a Line,
         locks: &'a Locks,
         guard: &'a Guard,
-        plan: Plan,
         command: Command,
     ) -> io::Result<Self> {
         let clock = Clock::system();
@@ -92,7 +90,8 @@ impl<'a> Supervisor<'a> {
             line,
             locks,
             guard,
-            plan,
+            plan: Plan::new(Duration::ZERO),
+            longest: Duration::ZERO,
             command,
             children: unix::signal(SignalKind::child())?,
             clock,
@@ -116,10 +115,7 @@ impl<'a> Supervisor<'a> {
             return self.code.unwrap_or(Code::INTERNAL).into();
         }
         let why = self.lost.map_or("it could not be renewed", Why::word);
-        Ended {
-            code: Code::LOST,
-            say: format!("lease lost: {why}; the command was ended"),
-        }
+        Ended { code: Code::LOST, say: format!("lease lost: {why}; the command was ended") }
     }
 
     /// Reaps whoever ended: whether anybody is left.
@@ -143,14 +139,15 @@ impl<'a> Supervisor<'a> {
     fn look_at_lease(&mut self) {
         let now = self.clock.now();
         if self.lost.is_none() {
-            self.ours_until = now + self.guard.safe_remaining();
+            let remaining = self.guard.safe_remaining();
+            self.ours_until = now + remaining;
+            if remaining > self.longest {
+                self.longest = remaining;
+                self.plan = Plan::new(remaining);
+            }
         }
         let step = self.plan.step(now.until(self.ours_until));
-        let step = if self.lost.is_some() {
-            step.max(Step::Term)
-        } else {
-            step
-        };
+        let step = if self.lost.is_some() { step.max(Step::Term) } else { step };
         match (step, self.phase) {
             (Step::Let, _) | (Step::Term, Phase::Asked(_)) | (_, Phase::Killing(_)) => return,
             (Step::Term, _) => self.ask_all(),
@@ -225,10 +222,9 @@ impl<'a> Supervisor<'a> {
 
     fn hear(&self, message: ToKeeper) {
         match message {
-            ToKeeper::Signal {
-                number,
-                from_terminal: false,
-            } if self.code.is_none() => self.command.signal(number),
+            ToKeeper::Signal { number, from_terminal: false } if self.code.is_none() => {
+                self.command.signal(number)
+            }
             ToKeeper::Ask => self.line.send(&ToFront::Safe(safe_until(self.guard))),
             ToKeeper::Signal { .. } | ToKeeper::Start => {}
         }
