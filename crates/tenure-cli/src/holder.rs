@@ -16,12 +16,16 @@ const MAX_FIELD: usize = 200;
 ///
 /// # Errors
 /// None in practice: the fields are made to fit.
-pub(crate) fn holder(front: Option<Pid>, program: &OsStr) -> Result<Meta> {
+pub(crate) fn holder(front: Pid, program: &OsStr) -> Result<Meta> {
     let host = uname().nodename().to_string_lossy().into_owned();
     let user = ["USER", "LOGNAME"].iter().find_map(|name| env::var(name).ok());
     let user = user.unwrap_or_else(|| getuid().as_raw().to_string());
-    let program = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
-    let pid = front.map_or(0, |pid| pid.as_raw_nonzero().get()).to_string();
+    let program = Path::new(program)
+        .file_name()
+        .unwrap_or(program)
+        .to_string_lossy()
+        .into_owned();
+    let pid = front.as_raw_nonzero().to_string();
     let fields = [("host", host), ("user", user), ("pid", pid), ("command", program)];
     Meta::new(fields.map(|(key, value)| (key, fitting(&value))))
 }
@@ -44,7 +48,7 @@ mod tests {
 
     #[test]
     fn arguments_directories_and_control_characters_are_left_out() {
-        let meta = holder(Pid::from_raw(7), OsStr::new("/usr/bin/py\nthon3")).unwrap();
+        let meta = holder(Pid::from_raw(7).unwrap(), OsStr::new("/usr/bin/py\nthon3")).unwrap();
         let fields: Vec<_> = meta.iter().collect();
         assert!(fields.contains(&("command", "python3")) && fields.contains(&("pid", "7")));
         assert_eq!(fields.len(), 4);
@@ -52,6 +56,6 @@ mod tests {
 
     #[test]
     fn a_program_with_an_endless_name_still_fits() {
-        assert!(holder(None, OsStr::new(&"ü".repeat(10_000))).is_ok());
+        assert!(holder(Pid::INIT, OsStr::new(&"ü".repeat(10_000))).is_ok());
     }
 }

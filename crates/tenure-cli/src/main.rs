@@ -26,7 +26,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(answer) => {
             // Help and version are answers too, and go to stdout.
-            let code = if answer.use_stderr() { Code::USAGE } else { Code::OK };
+            let code = if answer.use_stderr() {
+                Code::USAGE
+            } else {
+                Code::OK
+            };
             let _ = answer.print();
             return code.into();
         }
@@ -61,5 +65,12 @@ fn dispatch(cli: Cli) -> anyhow::Result<Code> {
 }
 
 fn wait_for(work: impl Future<Output = anyhow::Result<Code>>) -> anyhow::Result<Code> {
-    runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(work)
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let code = runtime.block_on(work);
+    // A store that hangs in a system call is not waited for.
+    runtime.shutdown_background();
+    code
 }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{self, Stdio};
 
-use rustix::process::{Pid, Signal, getpgid, getpid, getppid, kill_process};
+use rustix::process::{Pid, Signal, getpgid, getpid, kill_process};
 
 use tenure::Guard;
 
@@ -23,6 +23,7 @@ impl Command {
     /// not believe it dead while the command lives. Nothing else of ours is inherited.
     pub(super) fn start(
         args: &RunArgs,
+        front: Pid,
         guard: &Guard,
         stdio: Vec<OwnedFd>,
         life: Option<&OwnedFd>,
@@ -34,7 +35,7 @@ impl Command {
         // A copy without close-on-exec. It is open in this process for the time of the fork alone.
         let _inherited = life.map(rustix::io::dup).transpose()?;
         // In the front's process group, where the terminal looks for it.
-        let group = getpgid(getppid())?;
+        let group = getpgid(Some(front))?;
         let names: Vec<&str> = guard.names().iter().map(AsRef::as_ref).collect();
         let child = process::Command::new(SELF)
             .arg0("tenure")

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use rustix::process::getppid;
+use rustix::process::{Pid, getppid};
 use tenure::{Clock, Error, ErrorKind, Guard, Locks, Mode, Settings};
 use tokio::runtime;
 
@@ -31,36 +31,56 @@ pub(crate) fn keep(again: Vec<OsString>) -> anyhow::Result<Code> {
     let args::Command::Run(args) = cli.command else {
         return Err(not_by_hand().into());
     };
+    let front = getppid().ok_or_else(not_by_hand)?;
     signals::hear_children().context("cannot unblock SIGCHLD")?;
     tree::adopt_orphans().context("cannot become a subreaper")?;
     let link = Link::from_stdin().context("cannot reach the front")?;
-    let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(async {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let code = runtime.block_on(async {
         let line = Line::new(link)?;
         let Some((ToKeeper::Start, stdio)) = line.receive().await else {
             return Err(not_by_hand().into());
         };
-        let ended = Keeper { line: &line, args: &args }.serve(url.as_deref(), stdio).await;
-        let Ended { code, say } = ended.unwrap_or_else(|failure| Ended {
-            code: Code::of_failure(&failure),
-            say: format!("{failure:#}"),
+        let keeper = Keeper {
+            line: &line,
+            args: &args,
+            front,
+        };
+        let Ended { code, say } = keeper
+            .serve(url.as_deref(), stdio)
+            .await
+            .unwrap_or_else(Ended::by_failure);
+        line.send(&ToFront::Done {
+            code: code.0,
+            say: fitting(&say),
         });
-        line.send(&ToFront::Done { code: code.0, say: fitting(&say) });
         Ok(code)
-    })
+    });
+    // A store that hangs in a system call is not waited for: everything that matters has been.
+    runtime.shutdown_background();
+    code
 }
 
 #[derive(Debug)]
 struct Keeper<'a> {
     line: &'a Line,
     args: &'a RunArgs,
+    front: Pid,
 }
 
 impl Keeper<'_> {
     async fn serve(&self, url: Option<&str>, stdio: Vec<OwnedFd>) -> anyhow::Result<Ended> {
         let mut settings = Settings::default();
-        settings.holder =
-            holder(getppid(), self.args.command.first().map_or(OsStr::new(""), OsString::as_os_str))?;
+        settings.holder = holder(
+            self.front,
+            self.args
+                .command
+                .first()
+                .map_or(OsStr::new(""), OsString::as_os_str),
+        )?;
         let locks = store::connect(url, settings).await?;
         let ended = self.run_under_lock(&locks, stdio).await;
         locks.close(store::CLOSE_WITHIN).await;
@@ -81,11 +101,16 @@ impl Keeper<'_> {
         self.explain(|| format!("acquired token={} lease={}", guard.token(), guard.lease()));
         let life = locks.provider().lifeline();
         self.line.held(safe_until(&guard), life.as_deref());
-        let ended = match Command::start(self.args, &guard, stdio, life.as_deref()) {
-            Ok(command) => Supervisor::new(self.line, locks, &guard, command)?.supervise().await,
-            Err(error) => {
-                Ended { code: Code::CANNOT_EXECUTE, say: format!("cannot start the command: {error}") }
+        let ended = match Command::start(self.args, self.front, &guard, stdio, life.as_deref()) {
+            Ok(command) => {
+                Supervisor::new(self.line, locks, &guard, command)?
+                    .supervise()
+                    .await
             }
+            Err(error) => Ended {
+                code: Code::CANNOT_EXECUTE,
+                say: format!("cannot start the command: {error}"),
+            },
         };
         self.line.send(&ToFront::Ended);
         self.give_back(guard).await;
@@ -128,7 +153,9 @@ impl Keeper<'_> {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the store does not answer".to_owned(),
         };
-        self.line.say(&format!("could not release the lease, which ends with its ttl: {what}"));
+        self.line.say(&format!(
+            "could not release the lease, which ends with its ttl: {what}"
+        ));
     }
 
     fn explain(&self, what: impl FnOnce() -> String) {

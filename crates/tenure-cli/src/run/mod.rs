@@ -68,7 +68,16 @@ pub(crate) fn run(args: &RunArgs, again: impl Iterator<Item = OsString>) -> anyh
     link.send(&ToKeeper::Start, &[io::stdin().as_fd(), io::stdout().as_fd()])
         .context("cannot reach the keeper")?;
     let plan = Plan::new(args.ttl);
-    let front = Front { link, signals, keeper, spared, ttl: args.ttl, plan, watch: None, life: Vec::new() };
+    let front = Front {
+        link,
+        signals,
+        keeper,
+        spared,
+        ttl: args.ttl,
+        plan,
+        watch: None,
+        life: Vec::new(),
+    };
     let (code, killed) = front.serve();
     if killed {
         terminal.restore();
@@ -81,10 +90,19 @@ fn check(args: &RunArgs) -> tenure::Result<()> {
     Names::parse(&args.names)?;
     limits::check_ttl(args.ttl)?;
     if args.hold_at_least.is_some_and(|span| span > limits::MAX_TTL) {
-        return Err(tenure::Error::invalid("hold_at_least", "a lease is held for at least 24 h at most"));
+        return Err(tenure::Error::invalid(
+            "hold_at_least",
+            "a lease is held for at least 24 h at most",
+        ));
     }
-    if args.permits.is_some_and(|of| !(1..=limits::MAX_PERMITS).contains(&of)) {
-        return Err(tenure::Error::invalid("permits", "a name has from 1 to 65536 permits"));
+    if args
+        .permits
+        .is_some_and(|of| !(1..=limits::MAX_PERMITS).contains(&of))
+    {
+        return Err(tenure::Error::invalid(
+            "permits",
+            "a name has from 1 to 65536 permits",
+        ));
     }
     Ok(())
 }
@@ -138,7 +156,10 @@ impl Front {
 
     fn pass_signals_on(&self) {
         while let Some(came) = self.signals.next() {
-            let signal = ToKeeper::Signal { number: came.number, from_terminal: came.from_terminal };
+            let signal = ToKeeper::Signal {
+                number: came.number,
+                from_terminal: came.from_terminal,
+            };
             let _ = self.link.send(&signal, &[]);
             if came.number == Signal::TSTP.as_raw() {
                 // The shell waits for this. The keeper goes on, so the lease is kept.
@@ -187,7 +208,8 @@ impl Front {
         let mut pause = Duration::from_millis(1);
         while tree::reap_all() && tree::children().iter().any(|pid| !self.spared.contains(pid)) {
             tree::signal_all(Signal::KILL, &self.spared);
-            self.wait(Some(pause));
+            // Not for the link too: at its end it is readable for ever.
+            wait_for(&mut [PollFd::new(&self.signals, PollFlags::IN)], Some(pause));
             while self.signals.next().is_some() {}
             pause = (pause * 2).min(Duration::from_millis(100));
         }
@@ -198,11 +220,18 @@ impl Front {
     }
 
     fn wait(&self, span: Option<Duration>) {
-        let mut fds = [PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.link, PollFlags::IN)];
-        let span = span.and_then(|span| Timespec::try_from(span).ok());
-        // An interruption is as good as an event: the loop looks at everything again.
-        let _ = poll(&mut fds, span.as_ref());
+        let mut fds = [
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::new(&self.link, PollFlags::IN),
+        ];
+        wait_for(&mut fds, span);
     }
+}
+
+/// Waits for one of `fds` or the time. An interruption is as good as an event: the loop looks at everything again.
+fn wait_for(fds: &mut [PollFd<'_>], span: Option<Duration>) {
+    let span = span.and_then(|span| Timespec::try_from(span).ok());
+    let _ = poll(fds, span.as_ref());
 }
 
 /// What came from the keeper.

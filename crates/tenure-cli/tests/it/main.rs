@@ -1,4 +1,9 @@
 //! `tenure` as its users meet it: real processes, each test with a state directory of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod death;
 mod lists;
