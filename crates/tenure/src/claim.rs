@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
+use uuid::{Uuid, Variant};
 
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::name::Names;
 use crate::provider::Caps;
+use crate::token::FencingToken;
 
 /// The identity of one claim, made by its caller, fresh for every claim at the store.
 ///
@@ -43,9 +44,23 @@ impl LeaseId {
         self.0.hyphenated().to_string()
     }
 
+    /// The id of a lease that has none of its own since it was taken inside the process: its token, and a number
+    /// that tells its names apart. Never random, so no claim that was parsed from a wire can name it.
+    pub(crate) fn inward(token: FencingToken, part: u64) -> Self {
+        // Two zero bits at the top of the lower half are a variant that no random UUID has.
+        LeaseId(Uuid::from_u64_pair(token.get(), part >> 2))
+    }
+
     /// What people may see of it.
     pub fn digest(&self) -> Digest {
-        let hash = Sha256::digest(self.0.as_bytes());
+        let bytes = self.0.as_bytes();
+        // All names of one inward lease are one lease to people: only its token counts.
+        let counts = if self.0.get_variant() == Variant::RFC4122 {
+            16
+        } else {
+            8
+        };
+        let hash = Sha256::digest(bytes.get(..counts).expect("a UUID has 16 bytes"));
         let mut short = [0; 8];
         short.copy_from_slice(hash.get(..8).expect("a SHA-256 has 32 bytes"));
         Digest(short)
@@ -58,7 +73,7 @@ impl FromStr for LeaseId {
     fn from_str(text: &str) -> Result<Self> {
         let bad = || Error::invalid("lease", "a lease id is a hyphenated random UUID");
         let id = Uuid::try_parse(text).map_err(|_| bad())?;
-        if text.len() != 36 || id.get_version_num() != 4 {
+        if text.len() != 36 || id.get_version_num() != 4 || id.get_variant() != Variant::RFC4122 {
             return Err(bad());
         }
         Ok(LeaseId(id))
@@ -198,13 +213,23 @@ impl Meta {
     /// # Errors
     /// `InvalidInput` when keys and values have more than 1,024 bytes together, or a control character.
     pub fn new<K: Into<String>, V: Into<String>>(fields: impl IntoIterator<Item = (K, V)>) -> Result<Self> {
-        let fields: BTreeMap<String, String> = fields.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        let fields: BTreeMap<String, String> =
+            fields.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         let bytes: usize = fields.iter().map(|(key, value)| key.len() + value.len()).sum();
         if bytes > limits::MAX_META_BYTES {
-            return Err(Error::invalid("holder", format!("holder metadata has at most 1024 bytes bytes={bytes}")));
+            return Err(Error::invalid(
+                "holder",
+                format!("holder metadata has at most 1024 bytes bytes={bytes}"),
+            ));
         }
-        if fields.iter().any(|(key, value)| key.chars().chain(value.chars()).any(char::is_control)) {
-            return Err(Error::invalid("holder", "holder metadata has no control characters"));
+        if fields
+            .iter()
+            .any(|(key, value)| key.chars().chain(value.chars()).any(char::is_control))
+        {
+            return Err(Error::invalid(
+                "holder",
+                "holder metadata has no control characters",
+            ));
         }
         Ok(Meta(fields))
     }
@@ -282,21 +307,33 @@ impl Claim {
         let names = self.names.len();
         if names > caps.max_names {
             let most = caps.max_names;
-            return Err(Error::invalid("names", format!("a claim has at most {most} names names={names}")));
+            return Err(Error::invalid(
+                "names",
+                format!("a claim has at most {most} names names={names}"),
+            ));
         }
         limits::check_ttl(self.ttl)?;
         if self.linger > limits::MAX_TTL {
-            return Err(Error::invalid("hold_at_least", "a lease is held for at least 24 h at most"));
+            return Err(Error::invalid(
+                "hold_at_least",
+                "a lease is held for at least 24 h at most",
+            ));
         }
         if let Mode::Permits { take, of } = self.mode
             && !(1..=limits::MAX_PERMITS).contains(&of)
         {
-            return Err(Error::invalid("of", format!("a name has from 1 to 65536 permits of={of} take={take}")));
+            return Err(Error::invalid(
+                "of",
+                format!("a name has from 1 to 65536 permits of={of} take={take}"),
+            ));
         }
         if let Mode::Permits { take, of } = self.mode
             && !(1..=of).contains(&take)
         {
-            return Err(Error::invalid("take", format!("a claim takes from 1 to all permits take={take} of={of}")));
+            return Err(Error::invalid(
+                "take",
+                format!("a claim takes from 1 to all permits take={take} of={of}"),
+            ));
         }
         if let Pick::Any { count } = self.pick
             && !(1..=names).contains(&(count as usize))
@@ -323,12 +360,20 @@ mod tests {
     fn a_lease_id_and_a_digest_are_read_back_from_their_text() {
         let lease = LeaseId::random();
         assert_eq!(lease.reveal().parse::<LeaseId>().unwrap(), lease);
-        assert_eq!(lease.digest().to_string().parse::<Digest>().unwrap(), lease.digest());
+        assert_eq!(
+            lease.digest().to_string().parse::<Digest>().unwrap(),
+            lease.digest()
+        );
     }
 
     #[test]
     fn a_lease_id_that_is_not_random_is_refused() {
-        for bad in ["", "x", "00000000-0000-0000-0000-000000000000", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"] {
+        for bad in [
+            "",
+            "x",
+            "00000000-0000-0000-0000-000000000000",
+            "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+        ] {
             assert!(bad.parse::<LeaseId>().is_err(), "{bad}");
         }
     }

@@ -39,7 +39,12 @@ impl Error {
     /// An error of `kind` in `operation`. `what` is lower case and ends without a full stop; values come last,
     /// as `key=value`.
     pub fn new(kind: ErrorKind, operation: &'static str, what: impl Into<Cow<'static, str>>) -> Self {
-        Error { kind, operation, what: what.into(), source: None }
+        Error {
+            kind,
+            operation,
+            what: what.into(),
+            source: None,
+        }
     }
 
     /// The call is wrong; `operation` may also be the field that is wrong.
@@ -93,7 +98,9 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+        self.source
+            .as_deref()
+            .map(|source| source as &(dyn std::error::Error + 'static))
     }
 }
 
@@ -104,7 +111,8 @@ mod tests {
 
     #[test]
     fn display_has_operation_and_reason_and_leaves_the_cause_to_source() {
-        let error = Error::unavailable("acquire", "the store did not answer").with_source("connection refused");
+        let error =
+            Error::unavailable("acquire", "the store did not answer").with_source("connection refused");
         assert_eq!(error.to_string(), "acquire: the store did not answer");
         assert_eq!(error.source().unwrap().to_string(), "connection refused");
     }

@@ -16,6 +16,7 @@ pub mod token;
 pub use claim::{Claim, Digest, LeaseId, Meta, Mode};
 pub use clock::Clock;
 pub use error::{Error, ErrorKind, Result};
+pub use memory::Memory;
 pub use name::{Name, Names};
 pub use provider::Provider;
 pub use token::FencingToken;

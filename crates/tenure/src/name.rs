@@ -31,7 +31,10 @@ impl Name {
         }
         if text.len() > Self::MAX_BYTES {
             let length = text.len();
-            return Err(Error::invalid("name", format!("a name has at most 255 bytes bytes={length}")));
+            return Err(Error::invalid(
+                "name",
+                format!("a name has at most 255 bytes bytes={length}"),
+            ));
         }
         // Control characters of ASCII and of Latin-1 (U+0080 to U+009F); the bytes alone settle the usual case.
         if text.bytes().any(|b| b < 0x20 || b >= 0x7f) && text.chars().any(char::is_control) {
@@ -70,7 +73,7 @@ impl fmt::Debug for Name {
     }
 }
 
-/// The names of one claim: at least one, sorted by their bytes, without duplicates.
+/// The names of one claim: at least one, without duplicates; sorted by their bytes, or ranked by the caller.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Names(SmallVec<[Name; 2]>);
 
@@ -88,14 +91,20 @@ impl Names {
     /// `InvalidInput` when there is none, or one of them twice.
     pub fn new(names: impl IntoIterator<Item = Name>) -> Result<Self, Error> {
         let mut names: SmallVec<[Name; 2]> = names.into_iter().collect();
-        if names.is_empty() {
-            return Err(Error::invalid("names", "a claim has at least 1 name"));
-        }
         names.sort_unstable();
-        if let Some(twice) = names.windows(2).find_map(|pair| (pair.first() == pair.last()).then(|| pair.first())) {
-            let name = twice.map(Name::as_str).unwrap_or_default();
-            return Err(Error::invalid("names", format!("a claim has each name once name={name}")));
-        }
+        check_sorted(&names)?;
+        Ok(Names(names))
+    }
+
+    /// Several names in the order in which they are preferred: what a claim on any of them takes first.
+    ///
+    /// # Errors
+    /// `InvalidInput` when there is none, or one of them twice.
+    pub fn ranked(names: impl IntoIterator<Item = Name>) -> Result<Self, Error> {
+        let names: SmallVec<[Name; 2]> = names.into_iter().collect();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        check_sorted(&sorted)?;
         Ok(Names(names))
     }
 
@@ -104,7 +113,10 @@ impl Names {
     /// # Errors
     /// As [`Name::new`] and [`Names::new`].
     pub fn parse<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Result<Self, Error> {
-        let names = names.into_iter().map(Name::new).collect::<Result<SmallVec<[Name; 2]>, Error>>()?;
+        let names = names
+            .into_iter()
+            .map(Name::new)
+            .collect::<Result<SmallVec<[Name; 2]>, Error>>()?;
         Names::new(names)
     }
 
@@ -124,7 +136,7 @@ impl Names {
         self.0.len()
     }
 
-    /// The smallest of them.
+    /// The first of them.
     pub fn first(&self) -> &Name {
         self.0.first().expect("names are never empty")
     }
@@ -136,6 +148,20 @@ impl Names {
             _ => None,
         }
     }
+}
+
+fn check_sorted(names: &[Name]) -> Result<(), Error> {
+    if names.is_empty() {
+        return Err(Error::invalid("names", "a claim has at least 1 name"));
+    }
+    let mut pairs = names.iter().zip(names.iter().skip(1));
+    if let Some((name, _)) = pairs.find(|(one, next)| one == next) {
+        return Err(Error::invalid(
+            "names",
+            format!("a claim has each name once name={name}"),
+        ));
+    }
+    Ok(())
 }
 
 impl<'a> IntoIterator for &'a Names {
@@ -195,7 +221,14 @@ mod tests {
     fn names_are_sorted_and_a_duplicate_is_an_error() {
         let names = Names::parse(["b", "a"]).unwrap();
         assert_eq!(names.to_string(), "a b");
-        assert!(Names::parse(["a", "b", "a"]).unwrap_err().to_string().contains("name=a"));
+        assert!(
+            Names::parse(["a", "b", "a"])
+                .unwrap_err()
+                .to_string()
+                .contains("name=a")
+        );
         assert!(Names::parse([""; 0]).is_err());
+        let ranked = Names::ranked(["b", "a"].map(|name| Name::new(name).unwrap())).unwrap();
+        assert_eq!(ranked.to_string(), "b a");
     }
 }
