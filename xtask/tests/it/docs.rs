@@ -39,9 +39,6 @@ fn each_guarantee_has_a_section_that_names_tests_which_exist() {
             continue;
         };
         let tests = named(section);
-        if tests.is_empty() {
-            findings.push(format!("G{number} names no test"));
-        }
         for Named { path, test } in tests {
             let path = format!("{path}.rs");
             let exists = |file: &File| file.path == path && file.text.contains(&format!("fn {test}("));
@@ -51,23 +48,6 @@ fn each_guarantee_has_a_section_that_names_tests_which_exist() {
         }
     }
     none("a guarantee is what its tests prove", &findings);
-}
-
-#[test]
-fn the_readme_shows_a_held_lock_in_twelve_lines_of_an_example_that_compiles() {
-    let files = tree::all();
-    let readme = read(&files, "README.md");
-    let example = read(&files, "crates/tenure/examples/quickstart.rs");
-    let block = readme
-        .split("```rust\n")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next())
-        .expect("README has Rust");
-    assert!(block.lines().count() <= 12, "lines={}", block.lines().count());
-    assert!(
-        example.contains(block),
-        "the README's first Rust block is not a part of quickstart.rs"
-    );
 }
 
 #[test]
