@@ -183,7 +183,8 @@ impl NoServices<'_> {
     fn declare(apt: &Apt) -> Result<Option<NoServices<'_>>> {
         if Path::new(RULE).exists() {
             let ours = fs::read_to_string(RULE).is_ok_and(|rule| rule.contains(Self::MARK));
-            return Ok(ours.then_some(NoServices(apt)));
+            // Built only where it is ours: the value's end removes the rule.
+            return Ok(if ours { Some(NoServices(apt)) } else { None });
         }
         let rule = NoServices(apt);
         let write = format!(
