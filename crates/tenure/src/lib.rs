@@ -2,21 +2,34 @@
 
 pub mod claim;
 pub mod clock;
+mod connect;
+mod engine;
 pub mod error;
 pub mod file;
 #[cfg(feature = "http")]
 pub mod http;
+mod job;
+mod leader;
 pub mod lease;
 pub mod limits;
+mod locks;
 pub mod memory;
 pub mod name;
 pub mod provider;
+mod request;
+mod sync;
 pub mod token;
 
 pub use claim::{Claim, Digest, LeaseId, Meta, Mode};
 pub use clock::Clock;
+pub use engine::{Guard, Report, Stats};
 pub use error::{Error, ErrorKind, Result};
+pub use job::Once;
+pub use leader::Leadership;
+pub use lease::Why;
+pub use locks::{Locks, Settings};
 pub use memory::Memory;
 pub use name::{Name, Names};
 pub use provider::Provider;
+pub use request::{EachRequest, Request};
 pub use token::FencingToken;

@@ -178,6 +178,12 @@ pub trait Immediate: Debug + Send + Sync {
     /// Gives back what `take` gave; false when it was not held any more.
     fn give(&self, names: &Names, token: FencingToken) -> bool;
 
+    /// Ends a lease or withdraws a claim, as [`Provider::end`] does.
+    fn end(&self, lease: &LeaseId) -> Ended;
+
+    /// How often `take` has taken.
+    fn taken(&self) -> u64;
+
     /// Whether what `take` gave is still held.
     fn holds(&self, names: &Names, token: FencingToken) -> bool;
 

@@ -46,6 +46,8 @@ struct Shard(Mutex<Slots>);
 struct Slots {
     slots: HashTable<Slot>,
     block: Option<TokenBlock>,
+    /// How often something was taken here.
+    taken: u64,
 }
 
 #[derive(Debug)]
@@ -110,6 +112,7 @@ impl Lane {
                 Entry::Vacant(vacant) => {
                     let token = next_token(&mut slots.block, &self.tokens);
                     vacant.insert(Slot::thin(hash, name, token, meta));
+                    slots.taken += 1;
                     return Some(token);
                 }
                 Entry::Occupied(slot) if matches!(slot.get().state, SlotState::Fat) => return None,
@@ -134,9 +137,10 @@ impl Lane {
         }
         // One token for all of them, above all that their shards gave before.
         let token = self.tokens.reserve(NonZeroU32::MIN).first();
-        for (hash, name) in hashed {
+        for (index, (hash, name)) in hashed.into_iter().enumerate() {
             let slots = locked.of(hash);
             slots.block = None;
+            slots.taken += u64::from(index == 0);
             slots
                 .slots
                 .insert_unique(hash, Slot::thin(hash, name, token, meta), |slot| slot.hash);
@@ -207,6 +211,11 @@ impl Lane {
         if let Ok(slot) = slots.slots.find_entry(hash, |slot| slot.name == *name) {
             slot.remove();
         }
+    }
+
+    /// How often something was taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.0.lock().taken).sum()
     }
 
     /// All thin names and their holders, shard by shard.

@@ -263,6 +263,14 @@ impl Immediate for Store {
         held
     }
 
+    fn end(&self, lease: &LeaseId) -> Ended {
+        self.step(None, |table, now| table.end(now, lease))
+    }
+
+    fn taken(&self) -> u64 {
+        self.lane.taken()
+    }
+
     fn holds(&self, names: &Names, token: FencingToken) -> bool {
         names.iter().all(|name| match self.lane.holder(name) {
             Ok(thin) => thin.is_some_and(|thin| thin.token == token),

@@ -1,0 +1,337 @@
+//! The local tier: tasks of one process that want one name queue here, and one of them speaks for all at the store.
+//!
+//! The first is the *driver*: it claims the lease with a block of tokens. On release the lease goes to the next task
+//! without a trip, with the next token, until other processes wait and the hand-off budget is used up; then it goes
+//! back, and the next task becomes the driver. A driver that gives up leaves its place in the store's queue to the next.
+//!
+//! This file is the state machine alone: it knows neither the store nor the time beyond what it is told.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::held::HeldLease;
+use super::pursuit::Adoptable;
+use crate::claim::LeaseId;
+use crate::clock::Instant;
+use crate::name::Name;
+use crate::sync::Mutex;
+use crate::token::{FencingToken, TokenBlock};
+
+/// Hand-offs once other processes wait: only to tasks that queued before, at most this many …
+const BUDGET: usize = 32;
+
+/// … and for at most this long.
+const BUDGET_TIME: Duration = Duration::from_millis(10);
+
+/// Shards of the table. A power of two.
+const SHARDS: usize = 32;
+
+type Shard = HashMap<Name, Cohort, RandomState>;
+
+/// All names that tasks of this process want or hold at the store.
+#[derive(Debug)]
+pub(crate) struct Cohorts {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Cohort {
+    phase: Phase,
+    queue: VecDeque<Arc<Seat>>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// A driver is at the store.
+    Driving,
+    /// A task holds the lease.
+    Held {
+        lease: Arc<HeldLease>,
+        tokens: Option<TokenBlock>,
+        closing: Option<Closing>,
+    },
+    /// The lease was given back, and the store may not know yet.
+    Ending(LeaseId),
+}
+
+/// The gate is closing because other processes wait.
+#[derive(Debug, Clone, Copy)]
+struct Closing {
+    left: usize,
+    until: Instant,
+}
+
+/// What a task is told when it comes.
+#[derive(Debug)]
+pub(crate) enum Entered {
+    /// Drive; `replaces` is the lease that this process gave back a moment ago.
+    Drive { replaces: Option<LeaseId> },
+    /// Somebody is before it. `None` where it does not wait.
+    Wait(Option<Arc<Seat>>),
+}
+
+/// What a waiting task gets.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// The lease, and a token of it; without a token its block is used up, and the task reserves another.
+    Handed(Arc<HeldLease>, Option<FencingToken>),
+    /// The role of the driver, with the claim that the one before left, or the lease that is to be given up.
+    Drive {
+        adopted: Option<Box<Adoptable>>,
+        replaces: Option<LeaseId>,
+    },
+}
+
+/// A place in the local queue.
+#[derive(Debug, Default)]
+pub(crate) struct Seat(Mutex<Sitting>);
+
+#[derive(Debug, Default)]
+enum Sitting {
+    #[default]
+    Waiting,
+    Polled(Waker),
+    Turn(Turn),
+    Left,
+}
+
+/// What is to be done at the store after a release.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Released {
+    /// Nothing: the lease went to the next task.
+    Handed,
+    /// Nothing: the next driver's claim replaces the lease.
+    Replaced,
+    /// End the lease.
+    End,
+}
+
+impl Cohorts {
+    pub(crate) fn new() -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect();
+        Cohorts {
+            shards,
+            hasher: RandomState::default(),
+        }
+    }
+
+    fn shard(&self, name: &Name) -> &Mutex<Shard> {
+        let index = usize::try_from(self.hasher.hash_one(name) >> 32).unwrap_or(0) & (SHARDS - 1);
+        self.shards
+            .get(index)
+            .expect("the mask keeps it below the number of shards")
+    }
+
+    /// A task comes. With `wait` it gets a seat when somebody is before it.
+    pub(crate) fn enter(&self, name: &Name, wait: bool) -> Entered {
+        let mut shard = self.shard(name).lock();
+        let Some(cohort) = shard.get_mut(name) else {
+            shard.insert(
+                name.clone(),
+                Cohort {
+                    phase: Phase::Driving,
+                    queue: VecDeque::new(),
+                },
+            );
+            return Entered::Drive { replaces: None };
+        };
+        if let Phase::Ending(lease) = cohort.phase {
+            cohort.phase = Phase::Driving;
+            return Entered::Drive {
+                replaces: Some(lease),
+            };
+        }
+        Entered::Wait(wait.then(|| {
+            let seat = Arc::new(Seat::default());
+            cohort.queue.push_back(Arc::clone(&seat));
+            seat
+        }))
+    }
+
+    /// The driver has the lease; it uses the first token, `tokens` are those after it.
+    pub(crate) fn arrived(&self, name: &Name, lease: &Arc<HeldLease>, tokens: Option<TokenBlock>) {
+        if let Some(cohort) = self.shard(name).lock().get_mut(name) {
+            cohort.phase = Phase::Held {
+                lease: Arc::clone(lease),
+                tokens,
+                closing: None,
+            };
+        }
+    }
+
+    /// The holder reserved further tokens; the first is its own, `tokens` are those after it.
+    pub(crate) fn restocked(&self, name: &Name, block: Option<TokenBlock>) {
+        let mut shard = self.shard(name).lock();
+        if let Some(Cohort {
+            phase: Phase::Held { tokens, .. },
+            ..
+        }) = shard.get_mut(name)
+        {
+            *tokens = block;
+        }
+    }
+
+    /// The driver gives up, and the next task gets the role. When nobody takes it, it comes back.
+    pub(crate) fn resign(&self, name: &Name, role: Turn) -> Option<Turn> {
+        let mut shard = self.shard(name).lock();
+        let Some(cohort) = shard.get_mut(name) else {
+            return Some(role);
+        };
+        let unseated = give_turn(&mut cohort.queue, role);
+        if unseated.is_some() {
+            shard.remove(name);
+        }
+        unseated
+    }
+
+    /// A task releases the lease. `usable` says that it has not been lost and lasts long enough for another holder.
+    pub(crate) fn release(&self, lease: &Arc<HeldLease>, now: Instant, usable: bool) -> Released {
+        let name = lease.names.first();
+        let mut shard = self.shard(name).lock();
+        let Some(cohort) = shard.get_mut(name) else {
+            return Released::End;
+        };
+        let waiting = cohort.queue.len();
+        let Phase::Held {
+            lease: held,
+            tokens,
+            closing,
+        } = &mut cohort.phase
+        else {
+            return Released::End;
+        };
+        if !Arc::ptr_eq(held, lease) {
+            return Released::End;
+        }
+        if lease.is_contended() && closing.is_none() {
+            *closing = Some(Closing {
+                left: waiting.min(BUDGET),
+                until: now + BUDGET_TIME,
+            });
+        }
+        let open = closing.as_mut().is_none_or(|closing| closing.take_one(now));
+        if usable && open {
+            let (token, rest) = tokens.map_or((None, None), |block| {
+                let (token, rest) = block.take();
+                (Some(token), rest)
+            });
+            match give_turn(&mut cohort.queue, Turn::Handed(Arc::clone(lease), token)) {
+                None => {
+                    *tokens = rest;
+                    return Released::Handed;
+                }
+                Some(_) => {
+                    cohort.phase = Phase::Ending(lease.id);
+                    return Released::End;
+                }
+            }
+        }
+        let turn = Turn::Drive {
+            adopted: None,
+            replaces: Some(lease.id),
+        };
+        let unseated = give_turn(&mut cohort.queue, turn).is_some();
+        cohort.phase = if unseated {
+            Phase::Ending(lease.id)
+        } else {
+            Phase::Driving
+        };
+        if unseated {
+            Released::End
+        } else {
+            Released::Replaced
+        }
+    }
+
+    /// Whether tasks wait for a name.
+    pub(crate) fn is_wanted(&self, name: &Name) -> bool {
+        self.shard(name)
+            .lock()
+            .get(name)
+            .is_some_and(|cohort| !cohort.queue.is_empty())
+    }
+
+    /// The store has ended a lease that was given back.
+    pub(crate) fn ended(&self, name: &Name, lease: LeaseId) {
+        let mut shard = self.shard(name).lock();
+        if matches!(shard.get(name), Some(Cohort { phase: Phase::Ending(ending), .. }) if *ending == lease) {
+            shard.remove(name);
+        }
+    }
+
+    /// A task leaves its seat without having been served. What it was given meanwhile comes back.
+    pub(crate) fn leave(&self, name: &Name, seat: &Arc<Seat>) -> Option<Turn> {
+        let turn = match std::mem::replace(&mut *seat.0.lock(), Sitting::Left) {
+            Sitting::Turn(turn) => Some(turn),
+            _ => None,
+        };
+        if turn.is_none()
+            && let Some(cohort) = self.shard(name).lock().get_mut(name)
+        {
+            cohort.queue.retain(|other| !Arc::ptr_eq(other, seat));
+        }
+        turn
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shards.iter().all(|shard| shard.lock().is_empty())
+    }
+}
+
+/// Gives a turn to the first task that still waits; it comes back when there is none.
+fn give_turn(queue: &mut VecDeque<Arc<Seat>>, turn: Turn) -> Option<Turn> {
+    let mut turn = turn;
+    while let Some(seat) = queue.pop_front() {
+        turn = seat.give(turn)?;
+    }
+    Some(turn)
+}
+
+impl Closing {
+    fn take_one(&mut self, now: Instant) -> bool {
+        let open = self.left > 0 && now < self.until;
+        self.left = self.left.saturating_sub(1);
+        open
+    }
+}
+
+impl Seat {
+    /// Gives a turn to the task; it comes back when the task has left.
+    fn give(&self, turn: Turn) -> Option<Turn> {
+        let mut sitting = self.0.lock();
+        match std::mem::replace(&mut *sitting, Sitting::Left) {
+            Sitting::Left | Sitting::Turn(_) => Some(turn),
+            waiting => {
+                *sitting = Sitting::Turn(turn);
+                drop(sitting);
+                if let Sitting::Polled(waker) = waiting {
+                    waker.wake();
+                }
+                None
+            }
+        }
+    }
+
+    /// Resolves when it is the task's turn.
+    pub(crate) async fn turn(&self) -> Turn {
+        std::future::poll_fn(|context| {
+            let mut sitting = self.0.lock();
+            match std::mem::replace(&mut *sitting, Sitting::Left) {
+                Sitting::Turn(turn) => Poll::Ready(turn),
+                _ => {
+                    *sitting = Sitting::Polled(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,257 @@
+//! The RAII handle of a lease.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use super::cohort::Released;
+use super::held::HeldLease;
+use crate::claim::{Digest, LeaseId};
+use crate::error::{Error, Result};
+use crate::lease::{Ended, Why};
+use crate::name::Names;
+use crate::provider::Immediate;
+use crate::token::FencingToken;
+
+/// A lease that is held. One type for every mode.
+///
+/// The lease is renewed in the background for as long as the guard lives. It can be lost all the same: when the store
+/// cannot be reached until the deadline, or somebody takes it away. Then [`lost`](Guard::lost) resolves before the store can
+/// grant the names to anybody else (G3), and the work must stop. What the lock cannot stop, a delayed write, the resource
+/// refuses by the [`token`](Guard::token) (G2).
+///
+/// Dropping a guard hands the lease to the next task of the process, or to a background task that ends it at the store: best
+/// effort, within a moment, and with its ttl at the latest. Use [`release`](Guard::release) to know. A guard may be dropped
+/// anywhere, also off the runtime and while a panic unwinds.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct Guard(pub(crate) Hold);
+
+impl Guard {
+    /// The fencing token: give it to the resource with the first read and with every write.
+    pub fn token(&self) -> FencingToken {
+        match self.0.kind() {
+            Kind::Thin { token, .. } | Kind::Leased { token, .. } => *token,
+        }
+    }
+
+    /// The names that are held: all that were asked for, or those that were picked.
+    pub fn names(&self) -> &Names {
+        match self.0.kind() {
+            Kind::Thin { names, .. } => names,
+            Kind::Leased { lease, .. } => &lease.names,
+        }
+    }
+
+    /// The digest under which the lease is listed.
+    pub fn lease(&self) -> Digest {
+        match self.0.kind() {
+            Kind::Thin { token, .. } => LeaseId::inward(*token, 0).digest(),
+            Kind::Leased { lease, .. } => lease.id.digest(),
+        }
+    }
+
+    /// Whether the lease is lost. Compares with the clock: right even when the runtime is starved.
+    pub fn is_lost(&self) -> bool {
+        match self.0.kind() {
+            Kind::Thin { anchor, names, token } => !anchor.immediate.holds(names, *token),
+            Kind::Leased { engine, lease, .. } => lease.lost(engine.clock.now()).is_some(),
+        }
+    }
+
+    /// Whether the last renewal failed: the lease is still held, and will be lost unless a renewal succeeds in time.
+    pub fn is_doubtful(&self) -> bool {
+        match self.0.kind() {
+            Kind::Thin { .. } => false,
+            Kind::Leased { lease, .. } => lease.is_doubtful(),
+        }
+    }
+
+    /// For how long the lease is certainly held if no renewal succeeds from now on: start nothing that takes longer and
+    /// cannot be stopped. Zero when it is lost; `Duration::MAX` where the lease is bound to this process alone.
+    pub fn safe_remaining(&self) -> Duration {
+        match self.0.kind() {
+            _ if self.is_lost() => Duration::ZERO,
+            Kind::Thin { .. } => Duration::MAX,
+            Kind::Leased { engine, lease, .. } => match lease.deadline() {
+                crate::clock::Instant::NEVER => Duration::MAX,
+                deadline => engine.clock.now().until(deadline),
+            },
+        }
+    }
+
+    /// Resolves when the lease is lost, at its deadline at the latest.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time and called again.
+    pub async fn lost(&self) -> Why {
+        match self.0.kind() {
+            Kind::Thin { anchor, names, token } => {
+                anchor.immediate.forced(names, *token).await;
+                Why::Forced
+            }
+            Kind::Leased { engine, lease, .. } => loop {
+                if let Some(why) = lease.lost(engine.clock.now()) {
+                    return why;
+                }
+                tokio::select! {
+                    why = lease.until_lost() => return why,
+                    // Its own timer too: the signal does not depend on the renewals' task.
+                    () = engine.clock.sleep_until(lease.deadline()) => {}
+                }
+            },
+        }
+    }
+
+    /// Runs `work` until it is done or the lease is lost, whichever comes first; then `work` is dropped where it stands.
+    ///
+    /// # Errors
+    /// `Lost`.
+    ///
+    /// # Cancel safety
+    /// Dropping it drops `work`; the lease stays with the guard.
+    pub async fn run_until_lost<F: Future>(&self, work: F) -> Result<F::Output> {
+        tokio::select! {
+            // The loss first: work must not go on beside a loss that is known.
+            biased;
+            why = self.lost() => Err(Error::lost("run", format!("the lease was lost reason={}", why.word()))),
+            done = work => Ok(done),
+        }
+    }
+
+    /// Releases the lease and waits until the store, or the next task of this process, has it.
+    ///
+    /// # Errors
+    /// `Lost` when the lease had ended before: what it protected may have run beside another holder, and only fencing has
+    /// kept the resource safe. `Unavailable` when the store did not answer: the lease is ended in the background.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, the lease is ended in the background, as by dropping the guard.
+    pub async fn release(mut self) -> Result<()> {
+        let Some(kind) = self.0.0.take() else {
+            return Ok(());
+        };
+        match kind {
+            Kind::Thin { anchor, names, token } => {
+                let held = anchor.immediate.holds(&names, token);
+                anchor.immediate.give(&names, token);
+                held.then_some(()).ok_or_else(|| gone(Why::Forced))
+            }
+            Kind::Leased {
+                engine, lease, local, ..
+            } => release(&engine, &lease, local).await,
+        }
+    }
+}
+
+async fn release(engine: &Arc<Engine>, lease: &Arc<HeldLease>, local: bool) -> Result<()> {
+    let lost = lease.lost(engine.clock.now());
+    if local && engine.pass_on(lease) != Released::End {
+        return lost.map_or(Ok(()), |why| Err(gone(why)));
+    }
+    let ended = engine.end(lease).await?;
+    engine.returned(lease.id);
+    match (lost, ended) {
+        (Some(why), _) => Err(gone(why)),
+        (None, Ended::NotHeld) => Err(gone(Why::Unknown)),
+        (None, _) => Ok(()),
+    }
+}
+
+fn gone(why: Why) -> Error {
+    Error::lost(
+        "release",
+        format!("the lease had ended before reason={}", why.word()),
+    )
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Guard");
+        shown
+            .field("names", self.names())
+            .field("token", &self.token())
+            .field("lease", &self.lease());
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// A share of the engine for guards of the immediate way. There are several, so that tasks on several cores do not meet at
+/// one reference count.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Anchor {
+    pub(crate) immediate: Arc<dyn Immediate>,
+}
+
+/// What a guard holds; dropped, it is passed on or ended. `None` once it was released.
+pub(crate) struct Hold(Option<Kind>);
+
+enum Kind {
+    /// A name in the fast lane of a store inside this process.
+    Thin {
+        anchor: Arc<Anchor>,
+        names: Names,
+        token: FencingToken,
+    },
+    /// A lease at the store. `local`: it belongs to the local tier and may be handed on.
+    Leased {
+        engine: Arc<Engine>,
+        lease: Arc<HeldLease>,
+        token: FencingToken,
+        local: bool,
+    },
+}
+
+impl Hold {
+    pub(crate) fn thin(anchor: Arc<Anchor>, names: Names, token: FencingToken) -> Self {
+        Hold(Some(Kind::Thin { anchor, names, token }))
+    }
+
+    pub(crate) fn direct(engine: &Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken) -> Self {
+        Hold(Some(Kind::Leased {
+            engine: Arc::clone(engine),
+            lease,
+            token,
+            local: false,
+        }))
+    }
+
+    pub(crate) fn cohort(engine: &Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken) -> Self {
+        Hold(Some(Kind::Leased {
+            engine: Arc::clone(engine),
+            lease,
+            token,
+            local: true,
+        }))
+    }
+
+    pub(crate) fn with_token(mut self, with: FencingToken) -> Self {
+        if let Some(Kind::Leased { token, .. }) = &mut self.0 {
+            *token = with;
+        }
+        self
+    }
+
+    fn kind(&self) -> &Kind {
+        self.0
+            .as_ref()
+            .expect("only release takes it, and consumes the guard")
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        match self.0.take() {
+            None => {}
+            Some(Kind::Thin { anchor, names, token }) => drop(anchor.immediate.give(&names, token)),
+            Some(Kind::Leased {
+                engine, lease, local, ..
+            }) => {
+                if !local || engine.pass_on(&lease) == Released::End {
+                    engine.abandon(&lease);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! A lease as this process holds it: held, doubtful or lost.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::claim::LeaseId;
+use crate::clock::Instant;
+use crate::lease::{Grant, Why};
+use crate::name::Names;
+
+/// The state of one lease, shared by its guard, the renewals and the local tier.
+///
+/// Validity is a comparison with the clock at every use, never a flag alone: a starved runtime cannot make a lost lease
+/// look held.
+#[derive(Debug)]
+pub(crate) struct HeldLease {
+    pub(crate) id: LeaseId,
+    pub(crate) names: Names,
+    ttl_ns: AtomicU64,
+    deadline_ns: AtomicU64,
+    due_ns: AtomicU64,
+    renewing: AtomicBool,
+    doubtful: AtomicBool,
+    contended: AtomicBool,
+    lost: OnceLock<Why>,
+    signal: Notify,
+}
+
+impl HeldLease {
+    /// A lease that was granted. `confirm` renews it at once, as an offer needs.
+    pub(crate) fn new(id: LeaseId, grant: &Grant, ttl: Duration, now: Instant, confirm: bool) -> Self {
+        let due = if confirm { now } else { now + ttl / 3 };
+        let due = if grant.deadline == Instant::NEVER {
+            Instant::NEVER
+        } else {
+            due
+        };
+        HeldLease {
+            id,
+            names: grant.names.clone(),
+            ttl_ns: AtomicU64::new(nanos(ttl)),
+            deadline_ns: AtomicU64::new(grant.deadline.as_nanos()),
+            due_ns: AtomicU64::new(due.as_nanos()),
+            renewing: AtomicBool::new(false),
+            doubtful: AtomicBool::new(false),
+            contended: AtomicBool::new(grant.contended),
+            lost: OnceLock::new(),
+            signal: Notify::new(),
+        }
+    }
+
+    /// Why it is lost, if it is. Past its deadline it is lost, whether or not anybody has noticed yet.
+    pub(crate) fn lost(&self, now: Instant) -> Option<Why> {
+        if let Some(why) = self.lost.get() {
+            return Some(*why);
+        }
+        (self.deadline() <= now).then(|| self.lose(Why::Expired))
+    }
+
+    /// Marks it lost, for good; the first reason stays.
+    pub(crate) fn lose(&self, why: Why) -> Why {
+        let why = *self.lost.get_or_init(|| why);
+        self.signal.notify_waiters();
+        why
+    }
+
+    /// Resolves when it is lost.
+    pub(crate) async fn until_lost(&self) -> Why {
+        loop {
+            let signal = self.signal.notified();
+            if let Some(why) = self.lost.get() {
+                return *why;
+            }
+            signal.await;
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::from_nanos(self.deadline_ns.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn due(&self) -> Instant {
+        Instant::from_nanos(self.due_ns.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn ttl(&self) -> Duration {
+        Duration::from_nanos(self.ttl_ns.load(Ordering::Relaxed))
+    }
+
+    /// Whether the last renewal failed.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Ordering::Relaxed)
+    }
+
+    /// Whether other processes wait for it.
+    pub(crate) fn is_contended(&self) -> bool {
+        self.contended.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn contend(&self) {
+        self.contended.store(true, Ordering::Relaxed);
+    }
+
+    /// Gives it the ttl of its next holder; true when that calls for a renewal now.
+    pub(crate) fn retime(&self, ttl: Duration, now: Instant) -> bool {
+        if self.ttl_ns.swap(nanos(ttl), Ordering::Relaxed) == nanos(ttl) || self.deadline() == Instant::NEVER
+        {
+            return false;
+        }
+        self.due_ns.store(now.as_nanos(), Ordering::Relaxed);
+        true
+    }
+
+    /// Claims the right to renew it; false while another renewal is under way.
+    pub(crate) fn begin_renewal(&self) -> bool {
+        !self.renewing.swap(true, Ordering::AcqRel)
+    }
+
+    /// Takes the answer of a renewal. It counts only if the lease was still held when it came.
+    pub(crate) fn renewed(&self, grant: &Grant, sent: Instant, now: Instant) {
+        if self.lost(now).is_none() {
+            self.deadline_ns
+                .fetch_max(grant.deadline.as_nanos(), Ordering::AcqRel);
+        }
+        self.contended.fetch_or(grant.contended, Ordering::Relaxed);
+        self.doubtful.store(false, Ordering::Relaxed);
+        self.due_ns
+            .store((sent + self.ttl() / 3).as_nanos(), Ordering::Relaxed);
+        self.renewing.store(false, Ordering::Release);
+        if grant.revoked {
+            self.lose(Why::Forced);
+        }
+    }
+
+    /// A renewal failed: the lease is in doubt until its deadline, and is tried again before.
+    pub(crate) fn doubt(&self, now: Instant) {
+        self.doubtful.store(true, Ordering::Relaxed);
+        self.due_ns
+            .store((now + self.ttl() / 12).as_nanos(), Ordering::Relaxed);
+        self.renewing.store(false, Ordering::Release);
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,172 @@
+//! One task that renews all leases of an engine together, and tells their holders of a loss at the deadline.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Engine;
+use super::held::HeldLease;
+use crate::claim::LeaseId;
+use crate::clock::Instant;
+use crate::lease::{Kept, Why};
+use crate::provider::Keep;
+
+/// Shards of the register, so that tasks that take and release locks seldom meet. A power of two.
+const SHARDS: usize = 16;
+
+/// Leases of one renewal call: bounds the length of the store's step and of a message.
+const BATCH: usize = 1_000;
+
+/// The shortest and the longest time between two passes, whatever the ttls.
+const PASS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
+
+type Register = HashMap<LeaseId, Arc<HeldLease>, foldhash::fast::RandomState>;
+
+/// All leases that this process holds at the store.
+#[derive(Debug)]
+pub(crate) struct Keepalive {
+    shards: [Mutex<Register>; SHARDS],
+    next_ns: AtomicU64,
+    wake: Arc<Notify>,
+}
+
+impl Keepalive {
+    pub(crate) fn new() -> Self {
+        Keepalive {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            next_ns: AtomicU64::new(u64::MAX),
+            wake: Arc::new(Notify::new()),
+        }
+    }
+
+    fn shard(&self, id: &LeaseId) -> &Mutex<Register> {
+        let [first, ..] = id.to_bytes();
+        self.shards
+            .get(usize::from(first) % SHARDS)
+            .expect("the remainder is below the number of shards")
+    }
+
+    pub(crate) fn add(&self, lease: Arc<HeldLease>) {
+        let due = lease.due();
+        self.shard(&lease.id).lock().insert(lease.id, lease);
+        self.plan(due);
+    }
+
+    pub(crate) fn remove(&self, id: &LeaseId) {
+        self.shard(id).lock().remove(id);
+    }
+
+    pub(crate) fn find(&self, id: &LeaseId) -> Option<Arc<HeldLease>> {
+        self.shard(id).lock().get(id).cloned()
+    }
+
+    /// Every lease that is held now.
+    pub(crate) fn all(&self) -> Vec<Arc<HeldLease>> {
+        self.shards
+            .iter()
+            .flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// Sees to it that a pass is made at `due`.
+    pub(crate) fn plan(&self, due: Instant) {
+        if self.next_ns.fetch_min(due.as_nanos(), Ordering::AcqRel) > due.as_nanos() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Ends the task when its engine is gone.
+    pub(crate) fn stop(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Tells the losses, and collects what is due.
+    fn pass(&self, now: Instant) -> Vec<Arc<HeldLease>> {
+        let mut due = Vec::new();
+        let (mut next_due, mut next_deadline, mut least_ttl) = (Instant::NEVER, Instant::NEVER, PASS.1 * 32);
+        self.next_ns.store(u64::MAX, Ordering::Release);
+        for shard in &self.shards {
+            for lease in shard.lock().values() {
+                if lease.deadline() == Instant::NEVER || lease.lost(now).is_some() {
+                    continue;
+                }
+                least_ttl = least_ttl.min(lease.ttl());
+                if lease.due() <= now && lease.begin_renewal() {
+                    due.push(Arc::clone(lease));
+                } else if lease.due() > now {
+                    next_due = next_due.min(lease.due());
+                }
+                next_deadline = next_deadline.min(lease.deadline());
+            }
+        }
+        // Renewals gather for a moment so that they share a trip; deadlines are met exactly.
+        let gathered = next_due + (least_ttl / 32).clamp(PASS.0, PASS.1);
+        let next = gathered.min(next_deadline);
+        self.next_ns.fetch_min(next.as_nanos(), Ordering::AcqRel);
+        due
+    }
+
+    fn next(&self) -> Instant {
+        Instant::from_nanos(self.next_ns.load(Ordering::Acquire))
+    }
+}
+
+/// The task: passes until the engine is gone.
+pub(crate) async fn run(engine: Weak<Engine>) {
+    loop {
+        let Some(strong) = engine.upgrade() else { return };
+        let (clock, wake) = (strong.clock, Arc::clone(&strong.keepalive.wake));
+        let due = strong.keepalive.pass(clock.now());
+        for batch in due.chunks(BATCH) {
+            tokio::spawn(renew(Arc::clone(&strong), batch.to_vec()));
+        }
+        let next = strong.keepalive.next();
+        drop(strong);
+        tokio::select! {
+            () = wake.notified() => {}
+            () = clock.sleep_until(next) => {}
+        }
+    }
+}
+
+/// One renewal call. A hanging store is given up after a third of the shortest ttl; the pass tells the loss meanwhile.
+async fn renew(engine: Arc<Engine>, leases: Vec<Arc<HeldLease>>) {
+    let keeps: Vec<Keep> = leases
+        .iter()
+        .map(|l| Keep {
+            lease: l.id,
+            ttl: l.ttl(),
+            tokens: 0,
+        })
+        .collect();
+    let patience = leases.iter().map(|lease| lease.ttl()).min().unwrap_or_default() / 3;
+    let sent = engine.clock.now();
+    let answers = tokio::time::timeout(patience, engine.provider.keep(&keeps))
+        .await
+        .unwrap_or_default();
+    let now = engine.clock.now();
+    let mut answers = answers.into_iter();
+    for lease in &leases {
+        match answers.next() {
+            Some(Ok(Kept::Held(grant))) => {
+                lease.renewed(&grant, sent, now);
+                engine.counters.renewals.add(1);
+            }
+            Some(Ok(Kept::Gone(why))) => engine.lose(lease, why),
+            Some(Ok(Kept::Queued(_))) => engine.lose(lease, Why::Unknown),
+            Some(Err(error)) => {
+                tracing::warn!(lock.lease = %lease.id.digest(), %error, "a renewal failed; the lease is in doubt");
+                lease.doubt(now);
+            }
+            None => {
+                tracing::warn!(lock.lease = %lease.id.digest(), "a renewal got no answer; the lease is in doubt");
+                lease.doubt(now);
+            }
+        }
+        engine.keepalive.plan(lease.due());
+    }
+}

@@ -1,0 +1,270 @@
+//! How a task gets a lease through the local tier: waits its turn, drives, or is handed the lease.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::Engine;
+use super::cohort::{Entered, Released, Seat, Turn};
+use super::guard::Hold;
+use super::held::HeldLease;
+use super::pursuit::{Adoptable, Outcome, Pursuit};
+use crate::claim::{Claim, LeaseId};
+use crate::clock::Instant;
+use crate::error::{Error, Result};
+use crate::lease::{Kept, Why};
+use crate::name::Name;
+use crate::provider::Keep;
+use crate::token::FencingToken;
+
+/// Tokens that a claim reserves for hand-offs.
+const BLOCK: NonZeroU32 = NonZeroU32::new(32).expect("not zero");
+
+/// Tokens that a lease reserves when its block is used up: it is a busy one.
+const NEXT_BLOCK: u32 = 1_024;
+
+impl Engine {
+    /// Gets an exclusive lease on one name through the local tier. `None` when it is busy.
+    pub(crate) async fn local(self: &Arc<Self>, mut claim: Claim, until: Instant) -> Result<Option<Hold>> {
+        self.start();
+        claim.tokens = BLOCK;
+        let name = claim.names.first().clone();
+        match self.cohorts.enter(&name, claim.wait) {
+            Entered::Drive { replaces } => {
+                claim.replaces.extend(replaces);
+                self.drive(&name, Role::fresh(self, &name, claim), until).await
+            }
+            Entered::Wait(None) => Ok(None),
+            Entered::Wait(Some(seat)) => {
+                let mut place = Place {
+                    engine: self,
+                    name: &name,
+                    seat: Some(seat),
+                };
+                let Some(turn) = place.turn(until).await else {
+                    return Ok(None);
+                };
+                self.take_turn(&name, claim, turn, until).await
+            }
+        }
+    }
+
+    async fn take_turn(
+        self: &Arc<Self>,
+        name: &Name,
+        mut claim: Claim,
+        turn: Turn,
+        until: Instant,
+    ) -> Result<Option<Hold>> {
+        match turn {
+            Turn::Handed(lease, token) => {
+                self.counters.handoffs.add(1);
+                if lease.retime(claim.ttl, self.clock.now()) {
+                    self.keepalive.plan(self.clock.now());
+                }
+                self.handed(name, lease, token).await
+            }
+            Turn::Drive {
+                adopted: Some(adopted),
+                ..
+            } => self.drive(name, Role::adopted(self, name, *adopted), until).await,
+            Turn::Drive {
+                adopted: None,
+                replaces,
+            } => {
+                claim.replaces.extend(replaces);
+                self.drive(name, Role::fresh(self, name, claim), until).await
+            }
+        }
+    }
+
+    async fn drive(
+        self: &Arc<Self>,
+        name: &Name,
+        mut role: Role<'_>,
+        until: Instant,
+    ) -> Result<Option<Hold>> {
+        let Some(pursuit) = role.pursuit.as_mut() else {
+            return Ok(None);
+        };
+        match pursuit.run(until).await? {
+            Outcome::Granted { grant, confirm } => {
+                let lease = self.hold(pursuit.lease(), &grant, pursuit.ttl(), confirm);
+                let (token, rest) = grant.tokens.take();
+                self.cohorts.arrived(name, &lease, rest);
+                role.played = true;
+                Ok(Some(Hold::cohort(self, lease, token)))
+            }
+            Outcome::Busy(_) => {
+                role.replaces = None;
+                if !self.cohorts.is_wanted(name) {
+                    pursuit.withdraw().await?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Completes a hand-off: a lease without tokens reserves more first.
+    async fn handed(
+        self: &Arc<Self>,
+        name: &Name,
+        lease: Arc<HeldLease>,
+        token: Option<FencingToken>,
+    ) -> Result<Option<Hold>> {
+        if let Some(token) = token {
+            return Ok(Some(Hold::cohort(self, lease, token)));
+        }
+        // Released again if this future is dropped or the store fails: the placeholder token is never shown.
+        let hold = Hold::cohort(self, Arc::clone(&lease), FencingToken::MAX);
+        let keep = Keep {
+            lease: lease.id,
+            ttl: lease.ttl(),
+            tokens: NEXT_BLOCK,
+        };
+        let answer = self.provider.keep(&[keep]).await.pop();
+        match answer.unwrap_or_else(|| Err(Error::internal("acquire", "the store gave no answer")))? {
+            Kept::Held(grant) => {
+                let (token, rest) = grant.tokens.take();
+                self.cohorts.restocked(name, rest);
+                Ok(Some(hold.with_token(token)))
+            }
+            Kept::Gone(why) => {
+                self.lose(&lease, why);
+                Err(Error::lost("acquire", "the lease that was handed on is gone"))
+            }
+            Kept::Queued(_) => {
+                self.lose(&lease, Why::Unknown);
+                Err(Error::internal("acquire", "a held lease was answered as waiting"))
+            }
+        }
+    }
+
+    /// Gives a lease of the local tier to the next task, or says that it is to be ended at the store.
+    pub(super) fn pass_on(&self, lease: &Arc<HeldLease>) -> Released {
+        let now = self.clock.now();
+        let usable = lease.lost(now).is_none()
+            && !lease.is_doubtful()
+            && now.until(lease.deadline()) >= lease.ttl() / 4;
+        let released = self.cohorts.release(lease, now, usable);
+        match released {
+            Released::Handed => {}
+            Released::Replaced => self.keepalive.remove(&lease.id),
+            Released::End => drop(
+                self.returning
+                    .lock()
+                    .insert(lease.id, lease.names.first().clone()),
+            ),
+        }
+        released
+    }
+
+    /// What a release of the local tier that was awaited has brought back to the store.
+    pub(super) fn returned(&self, lease: LeaseId) {
+        if let Some(name) = self.returning.lock().remove(&lease) {
+            self.cohorts.ended(&name, lease);
+        }
+    }
+
+    /// Passes on what a task was given and did not take.
+    fn decline(self: &Arc<Self>, name: &Name, turn: Turn) {
+        match turn {
+            Turn::Handed(lease, token) => drop(Hold::cohort(self, lease, token.unwrap_or(FencingToken::MAX))),
+            role @ Turn::Drive { .. } => self.resign(name, role),
+        }
+    }
+
+    fn resign(self: &Arc<Self>, name: &Name, role: Turn) {
+        let Some(Turn::Drive { adopted, replaces }) = self.cohorts.resign(name, role) else {
+            return;
+        };
+        if let Some(adopted) = adopted {
+            drop(Pursuit::adopt(self, *adopted));
+        }
+        if let Some(lease) = replaces {
+            self.reap(lease, crate::limits::DEFAULT_TTL);
+        }
+    }
+}
+
+/// The role of the driver: dropped without the lease, it goes to the next task, with the claim as it stands.
+struct Role<'a> {
+    engine: &'a Arc<Engine>,
+    name: &'a Name,
+    pursuit: Option<Pursuit>,
+    replaces: Option<LeaseId>,
+    played: bool,
+}
+
+impl<'a> Role<'a> {
+    fn fresh(engine: &'a Arc<Engine>, name: &'a Name, claim: Claim) -> Self {
+        let replaces = claim.replaces.first().copied();
+        let pursuit = Pursuit::new(engine, claim).for_cohort();
+        Role {
+            engine,
+            name,
+            pursuit: Some(pursuit),
+            replaces,
+            played: false,
+        }
+    }
+
+    fn adopted(engine: &'a Arc<Engine>, name: &'a Name, adopted: Adoptable) -> Self {
+        let pursuit = Pursuit::adopt(engine, adopted).for_cohort();
+        Role {
+            engine,
+            name,
+            pursuit: Some(pursuit),
+            replaces: None,
+            played: false,
+        }
+    }
+}
+
+impl Drop for Role<'_> {
+    fn drop(&mut self) {
+        if self.played {
+            return;
+        }
+        let adopted = self.pursuit.take().and_then(Pursuit::give_over);
+        let replaces = self.replaces.take();
+        self.engine.resign(
+            self.name,
+            Turn::Drive {
+                adopted: adopted.map(Box::new),
+                replaces,
+            },
+        );
+    }
+}
+
+/// A seat in the local queue: left when dropped.
+struct Place<'a> {
+    engine: &'a Arc<Engine>,
+    name: &'a Name,
+    seat: Option<Arc<Seat>>,
+}
+
+impl Place<'_> {
+    /// Waits for the turn until `until`; a turn that came by then is taken.
+    async fn turn(&mut self, until: Instant) -> Option<Turn> {
+        let seat = self.seat.clone()?;
+        let turn = tokio::select! {
+            // The turn first: one that has come is never left at the deadline.
+            biased;
+            turn = seat.turn() => Some(turn),
+            () = self.engine.clock.sleep_until(until) => None,
+        };
+        let seat = self.seat.take()?;
+        turn.or_else(|| self.engine.cohorts.leave(self.name, &seat))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat.take()
+            && let Some(turn) = self.engine.cohorts.leave(self.name, &seat)
+        {
+            self.engine.decline(self.name, turn);
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! The engine: between the surface that users type and the provider contract. It alone owns tasks and time.
+//!
+//! A claim goes one of three ways:
+//! - *immediate*, where the store is in this process and the name is free: a guard without a task, a clock or a lease id;
+//! - through the *local tier* (`cohort.rs`): an exclusive claim on one name, where tasks of this process queue before one
+//!   of them speaks for all at the store;
+//! - *directly* to the store: everything else.
+
+pub(crate) mod cohort;
+mod counters;
+mod guard;
+mod held;
+mod keepalive;
+mod local;
+mod pursuit;
+mod reaper;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use self::cohort::Cohorts;
+pub(crate) use self::counters::Counters;
+pub use self::counters::Stats;
+pub use self::guard::Guard;
+pub(crate) use self::guard::{Anchor, Hold};
+use self::held::HeldLease;
+use self::keepalive::Keepalive;
+use self::pursuit::{Mailbox, Outcome, Pursuit};
+use self::reaper::{Orphan, Reaper};
+use crate::claim::{Claim, Digest, LeaseId, ProcessId};
+use crate::clock::{Clock, Instant};
+use crate::error::{Error, Result};
+use crate::lease::{Claimed, Ended, Grant, HeldBy, Kept, Why};
+use crate::name::Name;
+use crate::provider::{Event, Immediate, Keep, Listener, Provider};
+
+/// What one [`Locks`](crate::Locks) and its guards share.
+pub(crate) struct Engine {
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) immediate: Option<Arc<dyn Immediate>>,
+    pub(crate) clock: Clock,
+    pub(crate) process: ProcessId,
+    pub(crate) counters: Counters,
+    keepalive: Keepalive,
+    reaper: Reaper,
+    orphans: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Orphan>>>,
+    waits: Waits,
+    cohorts: Cohorts,
+    /// Names whose lease is on its way back to the store, to tell the local tier when it has arrived.
+    returning: Mutex<HashMap<LeaseId, Name, foldhash::fast::RandomState>>,
+    running: Arc<AtomicBool>,
+    closed: AtomicBool,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("provider", &self.provider)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where events find the claims that wait for them.
+#[derive(Debug, Default)]
+pub(crate) struct Waits(Mutex<HashMap<LeaseId, Arc<Mailbox>, foldhash::fast::RandomState>>);
+
+impl Waits {
+    fn open(&self, lease: LeaseId) -> Arc<Mailbox> {
+        Arc::clone(self.0.lock().entry(lease).or_default())
+    }
+
+    fn close(&self, lease: &LeaseId) {
+        self.0.lock().remove(lease);
+    }
+
+    fn find(&self, lease: &LeaseId) -> Option<Arc<Mailbox>> {
+        self.0.lock().get(lease).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Mailbox>> {
+        self.0.lock().values().cloned().collect()
+    }
+}
+
+impl Engine {
+    pub(crate) fn new(provider: Arc<dyn Provider>, clock: Clock) -> Arc<Self> {
+        let (reaper, orphans) = Reaper::new();
+        let engine = Arc::new(Engine {
+            immediate: provider.immediate(),
+            provider,
+            clock,
+            process: ProcessId::random(),
+            counters: Counters::default(),
+            keepalive: Keepalive::new(),
+            reaper,
+            orphans: Arc::new(tokio::sync::Mutex::new(orphans)),
+            waits: Waits::default(),
+            cohorts: Cohorts::new(),
+            returning: Mutex::default(),
+            running: Arc::default(),
+            closed: AtomicBool::new(false),
+        });
+        engine.provider.listen(Arc::new(Ear(Arc::downgrade(&engine))));
+        engine
+    }
+
+    /// Starts the tasks on the caller's runtime, unless they run. They end with the engine, or with that runtime; a later
+    /// call on another runtime then starts them again.
+    fn start(self: &Arc<Self>) {
+        if self.running.load(Ordering::Acquire) || self.running.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let running = Running(Arc::clone(&self.running));
+        let (weak, for_reaper) = (Arc::downgrade(self), Arc::downgrade(self));
+        let (provider, clock, left) = (Arc::clone(&self.provider), self.clock, self.reaper.left());
+        let orphans = Arc::clone(&self.orphans);
+        tokio::spawn(async move {
+            let _running = running;
+            let reap = async {
+                let mut orphans = orphans.lock().await;
+                reaper::run(provider, clock, &mut orphans, left, |lease| {
+                    ended(&for_reaper, lease)
+                })
+                .await;
+            };
+            // Ends with the reaper, which ends when the engine is gone and its last orphan is settled.
+            tokio::join!(reap, keepalive::run(weak));
+        });
+    }
+
+    /// Whether new claims are taken.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::unavailable("acquire", "the locks are closed"));
+        }
+        Ok(())
+    }
+
+    /// Claims directly at the store and waits until `until`. `None` when it is busy.
+    pub(crate) async fn direct(self: &Arc<Self>, claim: Claim, until: Instant) -> Result<Option<Hold>> {
+        self.start();
+        let ttl = claim.ttl;
+        let mut pursuit = Pursuit::new(self, claim);
+        match pursuit.run(until).await? {
+            Outcome::Granted { grant, confirm } => {
+                let lease = self.hold(pursuit.lease(), &grant, ttl, confirm);
+                Ok(Some(Hold::direct(self, lease, grant.tokens.first())))
+            }
+            Outcome::Busy(_) => Ok(None),
+        }
+    }
+
+    /// Claims several times in one call, without waiting.
+    pub(crate) async fn each(self: &Arc<Self>, claims: Vec<Claim>) -> Result<Vec<Option<Hold>>> {
+        self.start();
+        let mut strays = Strays {
+            engine: self,
+            left: claims.iter().map(|claim| (claim.lease, claim.ttl)).collect(),
+        };
+        let answers = self.provider.claim(&claims).await;
+        strays.left.clear();
+        let mut holds = Vec::with_capacity(claims.len());
+        let mut failed = None;
+        for (claim, answer) in claims.iter().zip(answers) {
+            holds.push(match answer {
+                Ok(Claimed::Granted(grant)) => {
+                    let lease = self.hold(claim.lease, &grant, claim.ttl, false);
+                    Some(Hold::direct(self, lease, grant.tokens.first()))
+                }
+                Ok(_) => None,
+                Err(error) => {
+                    strays.left.push((claim.lease, claim.ttl));
+                    failed = Some(error);
+                    None
+                }
+            });
+        }
+        // The guards of those that were granted release them as they drop.
+        failed.map_or(Ok(holds), Err)
+    }
+
+    /// A claim with the caller's lease id, for servers: no guard, no renewal.
+    pub(crate) async fn raw(self: &Arc<Self>, claim: Claim, until: Instant) -> Result<Claimed> {
+        self.check_open()?;
+        self.start();
+        let ttl = claim.ttl;
+        let mut pursuit = Pursuit::new(self, claim);
+        match pursuit.run(until).await? {
+            Outcome::Granted {
+                grant,
+                confirm: false,
+            } => Ok(Claimed::Granted(grant)),
+            Outcome::Granted { confirm: true, .. } => self.confirm(pursuit.lease(), ttl).await,
+            Outcome::Busy(held_by) => Ok(Claimed::Busy(held_by)),
+        }
+    }
+
+    /// Turns an offer into a lease of its full ttl.
+    async fn confirm(&self, lease: LeaseId, ttl: Duration) -> Result<Claimed> {
+        let mut strays = Strays {
+            engine: self,
+            left: vec![(lease, ttl)],
+        };
+        let answer = self
+            .provider
+            .keep(&[Keep {
+                lease,
+                ttl,
+                tokens: 0,
+            }])
+            .await
+            .pop();
+        let answer = answer.unwrap_or_else(|| Err(Error::internal("acquire", "the store gave no answer")));
+        match answer? {
+            Kept::Held(grant) => {
+                strays.left.clear();
+                Ok(Claimed::Granted(grant))
+            }
+            Kept::Queued(_) | Kept::Gone(_) => Ok(Claimed::Busy(HeldBy::default())),
+        }
+    }
+
+    fn hold(self: &Arc<Self>, id: LeaseId, grant: &Grant, ttl: Duration, confirm: bool) -> Arc<HeldLease> {
+        let lease = Arc::new(HeldLease::new(id, grant, ttl, self.clock.now(), confirm));
+        self.counters.grants.add(1);
+        tracing::debug!(lock.name = %lease.names, lock.token = %grant.tokens.first(), lock.lease = %id.digest(),
+            lock.provider = self.provider.caps().provider, "granted");
+        self.keepalive.add(Arc::clone(&lease));
+        lease
+    }
+
+    fn lose(&self, lease: &HeldLease, why: Why) {
+        self.keepalive.remove(&lease.id);
+        self.counters.lost.add(1);
+        tracing::warn!(lock.name = %lease.names, lock.lease = %lease.id.digest(), why = why.word(), "a lease is lost");
+        lease.lose(why);
+    }
+
+    /// Forgets a lease and lets the reaper end it.
+    fn abandon(&self, lease: &HeldLease) {
+        self.keepalive.remove(&lease.id);
+        self.reap(lease.id, lease.ttl());
+    }
+
+    /// Ends a lease or a claim that nobody waits for: at once where the store is in this process, else by the reaper.
+    fn reap(&self, lease: LeaseId, ttl: Duration) {
+        if let Some(immediate) = &self.immediate {
+            immediate.end(&lease);
+            return;
+        }
+        self.reaper.take(Orphan {
+            lease,
+            until: self.clock.now() + ttl,
+        });
+    }
+
+    /// Ends a lease at the store and says whether it was held.
+    async fn end(self: &Arc<Self>, lease: &HeldLease) -> Result<Ended> {
+        self.start();
+        let mut strays = Strays {
+            engine: self,
+            left: vec![(lease.id, lease.ttl())],
+        };
+        self.keepalive.remove(&lease.id);
+        let answer = self.provider.end(&[lease.id]).await.pop();
+        let answer = answer.unwrap_or_else(|| Err(Error::internal("release", "the store gave no answer")));
+        if answer.is_ok() {
+            strays.left.clear();
+        }
+        answer
+    }
+
+    /// Takes no more claims, ends every lease, and waits until the reaper has nothing left or `until` has come.
+    pub(crate) async fn close(self: &Arc<Self>, until: Instant) -> Report {
+        self.closed.store(true, Ordering::Release);
+        self.start();
+        let held = self.keepalive.all();
+        for lease in &held {
+            self.abandon(lease);
+            lease.lose(Why::Store);
+        }
+        self.waits
+            .all()
+            .into_iter()
+            .for_each(|mailbox| mailbox.ring(None));
+        let left = self.reaper.left();
+        let drained = tokio::select! {
+            () = left.none() => true,
+            () = self.clock.sleep_until(until) => false,
+        };
+        if drained {
+            self.provider.close().await;
+            return Report {
+                released: held.len(),
+                left: Vec::new(),
+            };
+        }
+        let remaining: Vec<Digest> = held.iter().map(|lease| lease.id.digest()).collect();
+        self.provider.close().await;
+        Report {
+            released: 0,
+            left: remaining,
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.keepalive.stop();
+    }
+}
+
+/// What a [`close`](crate::Locks::close) brought about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// How many leases were released.
+    pub released: usize,
+    /// Leases that may still be held at the store, until their ttl is over.
+    pub left: Vec<Digest>,
+}
+
+fn ended(engine: &Weak<Engine>, lease: LeaseId) {
+    if let Some(engine) = engine.upgrade()
+        && let Some(name) = engine.returning.lock().remove(&lease)
+    {
+        engine.cohorts.ended(&name, lease);
+    }
+}
+
+/// Marks the tasks as not running when they end, for whatever reason.
+struct Running(Arc<AtomicBool>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Claims that are ended by the reaper if the call that made them is dropped.
+struct Strays<'a> {
+    engine: &'a Engine,
+    left: Vec<(LeaseId, Duration)>,
+}
+
+impl Drop for Strays<'_> {
+    fn drop(&mut self) {
+        for (lease, ttl) in self.left.drain(..) {
+            self.engine.reap(lease, ttl);
+        }
+    }
+}
+
+/// The engine's ear at the provider.
+struct Ear(Weak<Engine>);
+
+impl Listener for Ear {
+    fn on(&self, event: Event) {
+        let Some(engine) = self.0.upgrade() else { return };
+        match event {
+            Event::Granted(id, grant) => {
+                if let Some(mailbox) = engine.waits.find(&id) {
+                    mailbox.ring(grant);
+                }
+            }
+            Event::Contended(id) => {
+                if let Some(lease) = engine.keepalive.find(&id) {
+                    lease.contend();
+                }
+            }
+            Event::Revoked(id) => engine.lost(&id, Why::Forced),
+            Event::Lost(id, why) => engine.lost(&id, why),
+            Event::Resync => engine
+                .waits
+                .all()
+                .into_iter()
+                .for_each(|mailbox| mailbox.ring(None)),
+        }
+    }
+}
+
+impl Engine {
+    fn lost(&self, id: &LeaseId, why: Why) {
+        if let Some(lease) = self.keepalive.find(id) {
+            self.lose(&lease, why);
+        }
+        if let Some(mailbox) = self.waits.find(id) {
+            mailbox.ring(None);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! One claim at the store, from the ask to the grant: queued, woken by push, touched every second, given up at its
+//! deadline.
+
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use super::Engine;
+use crate::claim::{Claim, LeaseId};
+use crate::clock::Instant;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lease::{Claimed, Grant, HeldBy, Kept, Queued};
+use crate::limits;
+use crate::provider::Keep;
+use crate::sync::Mutex;
+
+/// With this much of an offer left the work starts at the push; else only after a `keep`.
+const ENOUGH: Duration = Duration::from_secs(1);
+
+/// How the claim's expiry in the way is overshot when asking again, so that the store has seen it pass.
+const PAST_EXPIRY: Duration = Duration::from_millis(2);
+
+/// The answers of a pursuit.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Granted. `confirm`: it is an offer that must be kept at once.
+    Granted { grant: Grant, confirm: bool },
+    /// Not granted in time.
+    Busy(HeldBy),
+}
+
+/// Where events for a waiting claim arrive.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox(Mutex<Mail>);
+
+#[derive(Debug, Default)]
+struct Mail {
+    rung: bool,
+    grant: Option<Box<Grant>>,
+    waker: Option<Waker>,
+}
+
+impl Mailbox {
+    /// Wakes the pursuit, with the grant if it came along.
+    pub(crate) fn ring(&self, grant: Option<Box<Grant>>) {
+        let waker = {
+            let mut mail = self.0.lock();
+            mail.rung = true;
+            mail.grant = grant.or(mail.grant.take());
+            mail.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Resolves when it was rung since the last time.
+    async fn rung(&self) -> Option<Box<Grant>> {
+        std::future::poll_fn(|context| {
+            let mut mail = self.0.lock();
+            if std::mem::take(&mut mail.rung) {
+                return Poll::Ready(mail.grant.take());
+            }
+            mail.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// A claim on its way. Dropping it ends the claim through the reaper, unless it was settled or taken over.
+#[derive(Debug)]
+pub(crate) struct Pursuit {
+    engine: Arc<Engine>,
+    claim: Claim,
+    mailbox: Option<Arc<Mailbox>>,
+    /// Whether the store may know of the claim.
+    asked: bool,
+    /// Whether the place in the queue is kept at the deadline, for another task of the process to go on with.
+    keeps_place: bool,
+}
+
+impl Pursuit {
+    pub(crate) fn new(engine: &Arc<Engine>, claim: Claim) -> Self {
+        Pursuit {
+            engine: Arc::clone(engine),
+            claim,
+            mailbox: None,
+            asked: false,
+            keeps_place: false,
+        }
+    }
+
+    /// Goes on with a claim that another task gave up, in its place in the queue.
+    pub(crate) fn adopt(engine: &Arc<Engine>, adopted: Adoptable) -> Self {
+        let Adoptable { claim, mailbox } = adopted;
+        Pursuit {
+            engine: Arc::clone(engine),
+            claim,
+            mailbox,
+            asked: true,
+            keeps_place: false,
+        }
+    }
+
+    /// With its place in the queue kept at the deadline: the caller withdraws it, or another task adopts it.
+    pub(crate) fn for_cohort(mut self) -> Self {
+        self.keeps_place = true;
+        self
+    }
+
+    pub(crate) fn lease(&self) -> LeaseId {
+        self.claim.lease
+    }
+
+    pub(crate) fn ttl(&self) -> Duration {
+        self.claim.ttl
+    }
+
+    /// Asks, and waits until `until` where the claim waits at all.
+    ///
+    /// # Errors
+    /// `InvalidInput`; `Unavailable` when the store cannot be asked at first. Once queued, a store that fails is borne
+    /// until the deadline.
+    pub(crate) async fn run(&mut self, until: Instant) -> Result<Outcome> {
+        if self.claim.wait && self.mailbox.is_none() {
+            self.mailbox = Some(self.engine.waits.open(self.claim.lease));
+        }
+        loop {
+            match self.ask().await? {
+                Claimed::Granted(grant) => return Ok(self.granted(grant, false)),
+                Claimed::Busy(held_by) => {
+                    self.settle();
+                    return Ok(Outcome::Busy(held_by));
+                }
+                Claimed::Queued(place) => {
+                    if let Some(outcome) = self.wait(place, until).await? {
+                        return Ok(outcome);
+                    }
+                }
+            }
+            // The place in the queue is lost: begin again with a fresh id.
+            self.renew_claim();
+        }
+    }
+
+    async fn ask(&mut self) -> Result<Claimed> {
+        self.asked = true;
+        let answer = self
+            .engine
+            .provider
+            .claim(std::slice::from_ref(&self.claim))
+            .await
+            .pop();
+        let answer = answer.unwrap_or_else(|| Err(Error::internal("acquire", "the store gave no answer")));
+        if matches!(&answer, Err(error) if error.kind() == ErrorKind::InvalidInput) {
+            self.settle();
+        }
+        answer
+    }
+
+    /// Waits in the queue; `None` when the place was lost.
+    async fn wait(&mut self, mut place: Queued, until: Instant) -> Result<Option<Outcome>> {
+        let clock = self.engine.clock;
+        let mailbox = self.mailbox.clone().unwrap_or_default();
+        loop {
+            let now = clock.now();
+            let wake_at = self.next_touch(now, place).min(until);
+            let pushed = tokio::select! {
+                // The push first: at the deadline a grant that has come is taken.
+                biased;
+                grant = mailbox.rung() => grant,
+                () = clock.sleep_until(wake_at) => None,
+            };
+            let now = clock.now();
+            if let Some(grant) = pushed
+                && (grant.deadline == Instant::NEVER || now.until(grant.deadline) >= ENOUGH)
+            {
+                return Ok(Some(self.granted(*grant, true)));
+            }
+            match self.touch().await {
+                Ok(Kept::Held(grant)) => return Ok(Some(self.granted(grant, false))),
+                Ok(Kept::Queued(next)) => place = next,
+                Ok(Kept::Gone(_)) if now >= until => {
+                    self.settle();
+                    return Ok(Some(Outcome::Busy(HeldBy::default())));
+                }
+                Ok(Kept::Gone(_)) => return Ok(None),
+                Err(error) if now >= until => return Err(error),
+                Err(error) => tracing::debug!(%error, "a waiting claim could not be touched"),
+            }
+            if now >= until {
+                if !self.keeps_place {
+                    self.withdraw().await?;
+                }
+                return Ok(Some(Outcome::Busy(HeldBy::default())));
+            }
+        }
+    }
+
+    async fn touch(&self) -> Result<Kept> {
+        let keep = Keep {
+            lease: self.claim.lease,
+            ttl: self.claim.ttl,
+            tokens: 0,
+        };
+        let answer = self.engine.provider.keep(&[keep]).await.pop();
+        answer.unwrap_or_else(|| Err(Error::internal("acquire", "the store gave no answer")))
+    }
+
+    /// The last act of a wait that was in vain: the claim is withdrawn before its caller goes on.
+    pub(crate) async fn withdraw(&mut self) -> Result<()> {
+        if !self.asked {
+            return Ok(());
+        }
+        if let Some(Ok(_)) = self.engine.provider.end(&[self.claim.lease]).await.pop() {
+            self.settle();
+        }
+        Ok(())
+    }
+
+    fn granted(&mut self, grant: Grant, confirm: bool) -> Outcome {
+        self.settle();
+        Outcome::Granted { grant, confirm }
+    }
+
+    /// Every second, give or take a fifth so that waiters spread; the head also when the lease in its way runs out.
+    fn next_touch(&self, now: Instant, place: Queued) -> Instant {
+        let [jitter, ..] = self.claim.lease.to_bytes();
+        let touch = now + limits::TOUCH.mul_f64(0.8 + 0.4 * f64::from(jitter) / 256.0);
+        match place.expires_in {
+            Some(expires_in) if place.ahead == 0 => touch.min(now + expires_in + PAST_EXPIRY),
+            _ => touch,
+        }
+    }
+
+    fn renew_claim(&mut self) {
+        self.settle();
+        self.claim.lease = LeaseId::random();
+        self.mailbox = Some(self.engine.waits.open(self.claim.lease));
+    }
+
+    /// Nothing is left to end at the store for the sake of this pursuit.
+    fn settle(&mut self) {
+        self.asked = false;
+        if self.mailbox.take().is_some() {
+            self.engine.waits.close(&self.claim.lease);
+        }
+    }
+
+    /// Leaves a waiting claim as it is to another task of this process. One that does not wait is ended.
+    pub(crate) fn give_over(mut self) -> Option<Adoptable> {
+        if !self.claim.wait {
+            return None;
+        }
+        let given = self.asked.then(|| Adoptable {
+            claim: self.claim.clone(),
+            mailbox: self.mailbox.take(),
+        });
+        self.asked = false;
+        given
+    }
+}
+
+impl Drop for Pursuit {
+    fn drop(&mut self) {
+        if self.asked {
+            self.engine.reap(self.claim.lease, self.claim.ttl);
+        }
+        self.settle();
+    }
+}
+
+/// A claim that was given up with others waiting behind it in the process.
+#[derive(Debug)]
+pub(crate) struct Adoptable {
+    pub(crate) claim: Claim,
+    pub(crate) mailbox: Option<Arc<Mailbox>>,
+}

@@ -1,0 +1,185 @@
+//! [`Locks`]: where locks are asked for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::claim::{Claim, Meta, Mode, Pick};
+use crate::clock::Clock;
+use crate::engine::{Anchor, Engine, Report, Stats};
+use crate::error::Result;
+use crate::leader::Leadership;
+use crate::lease::Claimed;
+use crate::limits;
+use crate::memory::Memory;
+use crate::name::{Name, Names};
+use crate::provider::Provider;
+use crate::request::{EachRequest, Request};
+
+/// More than the cores that take locks at the same time in earnest. A power of two.
+const ANCHORS: usize = 16;
+
+/// Settings of a [`Locks`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The clock. Defaults to the machine's; a test may use the runtime's.
+    pub clock: Clock,
+    /// The ttl of requests that state none. Defaults to 30 s; from 100 ms to 24 h. A short one frees the locks of a dead
+    /// process sooner, a long one bears longer outages of the store.
+    pub ttl: Duration,
+    /// What holders say of themselves in lists. Defaults to nothing.
+    pub holder: Meta,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            clock: Clock::system(),
+            ttl: limits::DEFAULT_TTL,
+            holder: Meta::default(),
+        }
+    }
+}
+
+/// Locks of one store, as one process uses them. Clones are the same; make one per store and process.
+///
+/// Tasks that want the same name queue in the process before one of them asks the store, so use one `Locks` for all of them.
+#[derive(Debug, Clone)]
+pub struct Locks(pub(crate) Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<Engine>,
+    anchors: Vec<Arc<Anchor>>,
+    pub(crate) ttl: Duration,
+    pub(crate) meta: Option<Arc<Meta>>,
+}
+
+impl Locks {
+    /// Locks inside this process alone: for tests, for programs of one instance, and as the fastest keyed lock.
+    pub fn memory() -> Self {
+        let settings = Settings::default();
+        Locks::over(Arc::new(Memory::new(settings.clock)), settings)
+    }
+
+    /// Locks over a store. The provider must use the clock of `settings`.
+    pub fn over(provider: Arc<dyn Provider>, settings: Settings) -> Self {
+        let engine = Engine::new(provider, settings.clock);
+        let anchor = |immediate: &Arc<_>| {
+            Arc::new(Anchor {
+                immediate: Arc::clone(immediate),
+            })
+        };
+        let anchors = engine
+            .immediate
+            .iter()
+            .flat_map(|store| (0..ANCHORS).map(move |_| anchor(store)))
+            .collect();
+        let meta = (!settings.holder.is_empty()).then(|| Arc::new(settings.holder));
+        Locks(Arc::new(Shared {
+            engine,
+            anchors,
+            ttl: settings.ttl,
+            meta,
+        }))
+    }
+
+    /// A lock that one holder has at a time.
+    pub fn lock(&self, name: impl AsRef<str>) -> Request<'_> {
+        Request::new(self, Name::new(name).map(Names::one), Mode::Exclusive, Pick::All)
+    }
+
+    /// A lock that many readers share, and that excludes [`lock`](Self::lock) on the same name.
+    ///
+    /// Fair: a reader does not pass a writer that waits.
+    pub fn lock_shared(&self, name: impl AsRef<str>) -> Request<'_> {
+        Request::new(self, Name::new(name).map(Names::one), Mode::Shared, Pick::All)
+    }
+
+    /// One of `of` permits of a name: a semaphore. Every user of the name must state the same number.
+    pub fn permit(&self, name: impl AsRef<str>, of: u32) -> Request<'_> {
+        Request::new(
+            self,
+            Name::new(name).map(Names::one),
+            Mode::Permits { take: 1, of },
+            Pick::All,
+        )
+    }
+
+    /// All of these names or none, in one atomic step: no order to agree on, no deadlock between batches.
+    pub fn lock_all<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Request<'_> {
+        Request::new(self, Names::parse(names), Mode::Exclusive, Pick::All)
+    }
+
+    /// One of these names, the first that is free; more with [`Request::count`]. [`Guard::names`](crate::Guard::names) tells
+    /// which.
+    pub fn lock_any<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Request<'_> {
+        let names = names
+            .into_iter()
+            .map(Name::new)
+            .collect::<Result<Vec<_>>>()
+            .and_then(Names::ranked);
+        Request::new(self, names, Mode::Exclusive, Pick::Any { count: 1 })
+    }
+
+    /// Each of these names by itself, in one trip: a guard for each that was free.
+    pub fn lock_each<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> EachRequest<'_> {
+        EachRequest::new(self, names.into_iter().map(Name::new).collect())
+    }
+
+    /// An office that one process holds at a time.
+    pub fn lead(&self, name: impl AsRef<str>) -> Leadership<'_> {
+        Leadership::new(self, name.as_ref())
+    }
+
+    /// The store: for lists, administration and servers.
+    pub fn provider(&self) -> &Arc<dyn Provider> {
+        &self.0.engine.provider
+    }
+
+    /// Asks for a lease under the caller's own lease id and waits for it up to `patience`: for servers that act for others.
+    /// No guard is made and nothing is renewed: the lease is the caller's to keep and to end.
+    ///
+    /// # Errors
+    /// `InvalidInput`, `Unavailable`.
+    ///
+    /// # Cancel safety
+    /// Dropped, the claim is ended in the background.
+    pub async fn claim(&self, mut claim: Claim, patience: Duration) -> Result<Claimed> {
+        claim.check(self.provider().caps())?;
+        claim.wait = !patience.is_zero();
+        let until = self.0.engine.clock.now() + patience;
+        self.0.engine.raw(claim, until).await
+    }
+
+    /// The clock of these locks.
+    pub fn clock(&self) -> Clock {
+        self.0.engine.clock
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> Stats {
+        let immediate = self.0.engine.immediate.as_ref().map_or(0, |store| store.taken());
+        self.0.engine.counters.read(immediate)
+    }
+
+    /// Takes no more requests, ends all leases and closes the store: within `within`, or says what may be left.
+    ///
+    /// Guards that are alive are lost. Locks of the memory provider are left to their guards.
+    pub async fn close(&self, within: Duration) -> Report {
+        let until = self.0.engine.clock.now() + within;
+        self.0.engine.close(until).await
+    }
+
+    /// The anchor of the calling thread.
+    pub(crate) fn anchor(&self) -> Option<&Arc<Anchor>> {
+        thread_local! {
+            static SEAT: usize = {
+                static NEXT: AtomicUsize = const { AtomicUsize::new(0) };
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            };
+        }
+        self.0.anchors.get(SEAT.with(|seat| *seat) & (ANCHORS - 1))
+    }
+}

@@ -1,0 +1,267 @@
+//! A request for locks, before it is sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::claim::{Claim, Meta, Mode, Pick};
+use crate::clock::Instant;
+use crate::engine::{Guard, Hold};
+use crate::error::{Error, Result};
+use crate::locks::Locks;
+use crate::name::{Name, Names};
+
+/// A request for a lock. Its setters never fail: the verb reports what was wrong.
+#[derive(Debug)]
+#[must_use = "nothing is asked for until a verb is called"]
+pub struct Request<'a> {
+    locks: &'a Locks,
+    names: Result<Names>,
+    mode: Mode,
+    pick: Pick,
+    ttl: Duration,
+    linger: Duration,
+    holder: Vec<(String, String)>,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn new(locks: &'a Locks, names: Result<Names>, mode: Mode, pick: Pick) -> Self {
+        let ttl = locks.0.ttl;
+        Request {
+            locks,
+            names,
+            mode,
+            pick,
+            ttl,
+            linger: Duration::ZERO,
+            holder: Vec::new(),
+        }
+    }
+
+    /// How long the lease outlives a holder that has died or lost the store. Defaults to 30 s; from 100 ms to 24 h. While the
+    /// guard lives the lease is renewed at a third of it.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Keeps the names taken for this long from the grant on, even when the guard is released sooner: so that a job runs once
+    /// an hour, however many nodes start it. Defaults to zero; at most 24 h.
+    pub fn hold_at_least(mut self, time: Duration) -> Self {
+        self.linger = time;
+        self
+    }
+
+    /// Adds a field to what lists show of the holder. At most 1 KiB in all; no secrets.
+    ///
+    /// A lease that is handed on inside the process goes on showing the fields of the request that brought it.
+    pub fn holder(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.holder.push((key.into(), value.into()));
+        self
+    }
+
+    /// How many permits to take. Defaults to 1. Of no effect on other locks.
+    pub fn take(mut self, permits: u32) -> Self {
+        if let Mode::Permits { take, .. } = &mut self.mode {
+            *take = permits;
+        }
+        self
+    }
+
+    /// How many of the names of a [`lock_any`](Locks::lock_any) to take. Defaults to 1. Of no effect on other locks.
+    pub fn count(mut self, names: u32) -> Self {
+        if let Pick::Any { count } = &mut self.pick {
+            *count = names;
+        }
+        self
+    }
+
+    /// Waits until the lock is free, first come first served.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the request is wrong, `Unavailable` when the store cannot be asked.
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves nothing held and no place in a queue; only while the store is down may that take up to one ttl.
+    pub async fn acquire(self) -> Result<Guard> {
+        let guard = self.within(Duration::MAX).await?;
+        guard.ok_or_else(|| Error::internal("acquire", "a wait without an end has ended"))
+    }
+
+    /// Asks once. `None` when the lock is busy.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    /// As [`acquire`](Self::acquire).
+    pub async fn try_acquire(self) -> Result<Option<Guard>> {
+        self.within(Duration::ZERO).await
+    }
+
+    /// Waits until the lock is free, at most for `patience`; a last try is made at its end. Zero is one try.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    /// As [`acquire`](Self::acquire).
+    pub async fn try_acquire_for(self, patience: Duration) -> Result<Option<Guard>> {
+        self.within(patience).await
+    }
+
+    async fn within(mut self, patience: Duration) -> Result<Option<Guard>> {
+        if let Some(guard) = self.at_once()? {
+            return Ok(Some(guard));
+        }
+        let engine = &self.locks.0.engine;
+        let until = engine.clock.now() + patience;
+        let in_cohort = engine.immediate.is_none() && self.suits_cohort();
+        let claim = self.claim(!patience.is_zero())?;
+        let hold = match in_cohort {
+            true => engine.local(claim, until).await?,
+            false => engine.direct(claim, until).await?,
+        };
+        if hold.is_none() {
+            engine.counters.busy.add(1);
+        }
+        Ok(hold.map(Guard))
+    }
+
+    /// The immediate way, where the store has one and the request is of its kind.
+    fn at_once(&self) -> Result<Option<Guard>> {
+        let engine = &self.locks.0.engine;
+        engine.check_open()?;
+        let (Ok(names), Some(anchor)) = (&self.names, self.locks.anchor()) else {
+            return Ok(None);
+        };
+        let plain = self.mode == Mode::Exclusive && self.pick == Pick::All && self.linger.is_zero();
+        if !plain || !self.holder.is_empty() || names.len() > engine.provider.caps().max_names {
+            return Ok(None);
+        }
+        crate::limits::check_ttl(self.ttl)?;
+        let token = anchor.immediate.take(names, self.locks.0.meta.as_ref());
+        Ok(token.map(|token| Guard(Hold::thin(Arc::clone(anchor), names.clone(), token))))
+    }
+
+    fn suits_cohort(&self) -> bool {
+        let single = self.names.as_ref().is_ok_and(|names| names.single().is_some());
+        single && self.mode == Mode::Exclusive && self.linger.is_zero()
+    }
+
+    fn claim(&mut self, wait: bool) -> Result<Claim> {
+        let shared = &self.locks.0;
+        let names = std::mem::replace(
+            &mut self.names,
+            Err(Error::internal("acquire", "a request is sent once")),
+        )?;
+        let mut claim = Claim::new(shared.engine.process, names);
+        claim.mode = self.mode;
+        claim.pick = self.pick;
+        claim.ttl = self.ttl;
+        claim.linger = self.linger;
+        claim.wait = wait;
+        claim.meta = meta(shared.meta.as_ref(), &self.holder)?;
+        claim.check(shared.engine.provider.caps())?;
+        Ok(claim)
+    }
+}
+
+/// The fields of all requests, and those of this one over them.
+fn meta(common: Option<&Arc<Meta>>, own: &[(String, String)]) -> Result<Option<Arc<Meta>>> {
+    if own.is_empty() {
+        return Ok(common.cloned());
+    }
+    let common = common
+        .iter()
+        .flat_map(|meta| meta.iter())
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    Meta::new(common.chain(own.iter().cloned()).collect::<Vec<_>>()).map(|meta| Some(Arc::new(meta)))
+}
+
+/// A request for several locks, each by itself.
+#[derive(Debug)]
+#[must_use = "nothing is asked for until a verb is called"]
+pub struct EachRequest<'a> {
+    locks: &'a Locks,
+    names: Result<Vec<Name>>,
+    ttl: Duration,
+}
+
+impl<'a> EachRequest<'a> {
+    pub(crate) fn new(locks: &'a Locks, names: Result<Vec<Name>>) -> Self {
+        EachRequest {
+            locks,
+            names,
+            ttl: locks.0.ttl,
+        }
+    }
+
+    /// As [`Request::ttl`].
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Asks once for each, in one trip: a guard or `None` for each name, in the order in which they were given.
+    ///
+    /// # Errors
+    /// `InvalidInput` when a name is wrong or there twice; `Unavailable` when the store cannot be asked: nothing is held then.
+    ///
+    /// # Cancel safety
+    /// As [`Request::acquire`].
+    pub async fn try_acquire(self) -> Result<Vec<Option<Guard>>> {
+        let EachRequest { locks, names, ttl } = self;
+        let names = names?;
+        let engine = &locks.0.engine;
+        engine.check_open()?;
+        crate::limits::check_ttl(ttl)?;
+        Names::new(names.iter().cloned())?;
+        let mut guards: Vec<Option<Guard>> = Vec::with_capacity(names.len());
+        if engine.immediate.is_some() {
+            for name in &names {
+                let request = Request::new(locks, Ok(Names::one(name.clone())), Mode::Exclusive, Pick::All);
+                guards.push(request.ttl(ttl).at_once()?);
+            }
+        } else {
+            let mut claims = Vec::with_capacity(names.len());
+            for name in names {
+                let request = Request::new(locks, Ok(Names::one(name)), Mode::Exclusive, Pick::All);
+                claims.push(request.ttl(ttl).claim(false)?);
+            }
+            guards.extend(engine.each(claims).await?.into_iter().map(|hold| hold.map(Guard)));
+        }
+        let busy = guards.iter().filter(|guard| guard.is_none()).count();
+        engine.counters.busy.add(busy as u64);
+        Ok(guards)
+    }
+
+    /// Waits for each at most until `patience` is over, all at the same time.
+    ///
+    /// # Errors
+    /// As [`try_acquire`](Self::try_acquire).
+    ///
+    /// # Cancel safety
+    /// As [`Request::acquire`].
+    pub async fn try_acquire_for(self, patience: Duration) -> Result<Vec<Option<Guard>>> {
+        let EachRequest { locks, names, ttl } = self;
+        let names = names?;
+        let until: Instant = locks.0.engine.clock.now() + patience;
+        let each = EachRequest {
+            locks,
+            names: Ok(names.clone()),
+            ttl,
+        };
+        let mut guards = each.try_acquire().await?;
+        let missing = guards.iter_mut().zip(names).filter(|(guard, _)| guard.is_none());
+        let waits = missing.map(|(guard, name)| async move {
+            let left = locks.0.engine.clock.now().until(until);
+            let request = Request::new(locks, Ok(Names::one(name)), Mode::Exclusive, Pick::All);
+            *guard = request.ttl(ttl).within(left).await?;
+            Ok(())
+        });
+        futures_util::future::try_join_all(waits)
+            .await
+            .map(|_: Vec<()>| ())?;
+        Ok(guards)
+    }
+}
