@@ -38,13 +38,7 @@ pub struct Grant {
 impl Grant {
     /// A grant that nobody waits behind.
     pub fn new(names: Names, tokens: TokenBlock, deadline: Instant) -> Self {
-        Grant {
-            names,
-            tokens,
-            deadline,
-            contended: false,
-            revoked: false,
-        }
+        Grant { names, tokens, deadline, contended: false, revoked: false }
     }
 }
 
@@ -148,12 +142,7 @@ pub struct Query {
 impl Query {
     /// The first thousand of `kind` whose names begin with `prefix`.
     pub fn new(kind: Kind, prefix: impl Into<String>) -> Self {
-        Query {
-            kind,
-            prefix: prefix.into(),
-            limit: 1_000,
-            after: None,
-        }
+        Query { kind, prefix: prefix.into(), limit: 1_000, after: None }
     }
 }
 

@@ -34,11 +34,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings {
-            clock: Clock::system(),
-            ttl: limits::DEFAULT_TTL,
-            holder: Meta::default(),
-        }
+        Settings { clock: Clock::system(), ttl: limits::DEFAULT_TTL, holder: Meta::default() }
     }
 }
 
@@ -53,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     anchors: Vec<Arc<Anchor>>,
     pub(crate) ttl: Duration,
+    pub(crate) max_names: usize,
     pub(crate) meta: Option<Arc<Meta>>,
 }
 
@@ -66,23 +63,12 @@ impl Locks {
     /// Locks over a store. The provider must use the clock of `settings`.
     pub fn over(provider: Arc<dyn Provider>, settings: Settings) -> Self {
         let engine = Engine::new(provider, settings.clock);
-        let anchor = |immediate: &Arc<_>| {
-            Arc::new(Anchor {
-                immediate: Arc::clone(immediate),
-            })
-        };
-        let anchors = engine
-            .immediate
-            .iter()
-            .flat_map(|store| (0..ANCHORS).map(move |_| anchor(store)))
-            .collect();
+        let anchor = |immediate: &Arc<_>| Arc::new(Anchor { immediate: Arc::clone(immediate) });
+        let anchors =
+            engine.immediate.iter().flat_map(|store| (0..ANCHORS).map(move |_| anchor(store))).collect();
         let meta = (!settings.holder.is_empty()).then(|| Arc::new(settings.holder));
-        Locks(Arc::new(Shared {
-            engine,
-            anchors,
-            ttl: settings.ttl,
-            meta,
-        }))
+        let max_names = engine.provider.caps().max_names;
+        Locks(Arc::new(Shared { engine, anchors, ttl: settings.ttl, max_names, meta }))
     }
 
     /// A lock that one holder has at a time.
@@ -99,12 +85,7 @@ impl Locks {
 
     /// One of `of` permits of a name: a semaphore. Every user of the name must state the same number.
     pub fn permit(&self, name: impl AsRef<str>, of: u32) -> Request<'_> {
-        Request::new(
-            self,
-            Name::new(name).map(Names::one),
-            Mode::Permits { take: 1, of },
-            Pick::All,
-        )
+        Request::new(self, Name::new(name).map(Names::one), Mode::Permits { take: 1, of }, Pick::All)
     }
 
     /// All of these names or none, in one atomic step: no order to agree on, no deadlock between batches.
@@ -115,11 +96,7 @@ impl Locks {
     /// One of these names, the first that is free; more with [`Request::count`]. [`Guard::names`](crate::Guard::names) tells
     /// which.
     pub fn lock_any<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Request<'_> {
-        let names = names
-            .into_iter()
-            .map(Name::new)
-            .collect::<Result<Vec<_>>>()
-            .and_then(Names::ranked);
+        let names = names.into_iter().map(Name::new).collect::<Result<Vec<_>>>().and_then(Names::ranked);
         Request::new(self, names, Mode::Exclusive, Pick::Any { count: 1 })
     }
 

@@ -31,10 +31,7 @@ impl Name {
         }
         if text.len() > Self::MAX_BYTES {
             let length = text.len();
-            return Err(Error::invalid(
-                "name",
-                format!("a name has at most 255 bytes bytes={length}"),
-            ));
+            return Err(Error::invalid("name", format!("a name has at most 255 bytes bytes={length}")));
         }
         // Control characters of ASCII and of Latin-1 (U+0080 to U+009F); the bytes alone settle the usual case.
         if text.bytes().any(|b| b < 0x20 || b >= 0x7f) && text.chars().any(char::is_control) {
@@ -113,10 +110,7 @@ impl Names {
     /// # Errors
     /// As [`Name::new`] and [`Names::new`].
     pub fn parse<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Result<Self, Error> {
-        let names = names
-            .into_iter()
-            .map(Name::new)
-            .collect::<Result<SmallVec<[Name; 2]>, Error>>()?;
+        let names = names.into_iter().map(Name::new).collect::<Result<SmallVec<[Name; 2]>, Error>>()?;
         Names::new(names)
     }
 
@@ -156,10 +150,7 @@ fn check_sorted(names: &[Name]) -> Result<(), Error> {
     }
     let mut pairs = names.iter().zip(names.iter().skip(1));
     if let Some((name, _)) = pairs.find(|(one, next)| one == next) {
-        return Err(Error::invalid(
-            "names",
-            format!("a claim has each name once name={name}"),
-        ));
+        return Err(Error::invalid("names", format!("a claim has each name once name={name}")));
     }
     Ok(())
 }
@@ -221,12 +212,7 @@ mod tests {
     fn names_are_sorted_and_a_duplicate_is_an_error() {
         let names = Names::parse(["b", "a"]).unwrap();
         assert_eq!(names.to_string(), "a b");
-        assert!(
-            Names::parse(["a", "b", "a"])
-                .unwrap_err()
-                .to_string()
-                .contains("name=a")
-        );
+        assert!(Names::parse(["a", "b", "a"]).unwrap_err().to_string().contains("name=a"));
         assert!(Names::parse([""; 0]).is_err());
         let ranked = Names::ranked(["b", "a"].map(|name| Name::new(name).unwrap())).unwrap();
         assert_eq!(ranked.to_string(), "b a");

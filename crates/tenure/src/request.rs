@@ -7,6 +7,7 @@ use crate::claim::{Claim, Meta, Mode, Pick};
 use crate::clock::Instant;
 use crate::engine::{Guard, Hold};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::locks::Locks;
 use crate::name::{Name, Names};
 
@@ -15,26 +16,23 @@ use crate::name::{Name, Names};
 #[must_use = "nothing is asked for until a verb is called"]
 pub struct Request<'a> {
     locks: &'a Locks,
-    names: Result<Names>,
+    /// The names; `None` when they were wrong, or once the request was sent.
+    names: Option<Names>,
+    wrong: Option<Box<Error>>,
     mode: Mode,
     pick: Pick,
     ttl: Duration,
     linger: Duration,
-    holder: Vec<(String, String)>,
+    holder: Option<Box<Vec<(String, String)>>>,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn new(locks: &'a Locks, names: Result<Names>, mode: Mode, pick: Pick) -> Self {
-        let ttl = locks.0.ttl;
-        Request {
-            locks,
-            names,
-            mode,
-            pick,
-            ttl,
-            linger: Duration::ZERO,
-            holder: Vec::new(),
-        }
+        let (names, wrong) = match names {
+            Ok(names) => (Some(names), None),
+            Err(error) => (None, Some(Box::new(error))),
+        };
+        Request { locks, names, wrong, mode, pick, ttl: locks.0.ttl, linger: Duration::ZERO, holder: None }
     }
 
     /// How long the lease outlives a holder that has died or lost the store. Defaults to 30 s; from 100 ms to 24 h. While the
@@ -55,7 +53,7 @@ impl<'a> Request<'a> {
     ///
     /// A lease that is handed on inside the process goes on showing the fields of the request that brought it.
     pub fn holder(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.holder.push((key.into(), value.into()));
+        self.holder.get_or_insert_default().push((key.into(), value.into()));
         self
     }
 
@@ -82,8 +80,11 @@ impl<'a> Request<'a> {
     ///
     /// # Cancel safety
     /// Dropped, it leaves nothing held and no place in a queue; only while the store is down may that take up to one ttl.
-    pub async fn acquire(self) -> Result<Guard> {
-        let guard = self.within(Duration::MAX).await?;
+    pub async fn acquire(mut self) -> Result<Guard> {
+        if let Some(guard) = self.at_once() {
+            return Ok(guard);
+        }
+        let guard = Box::pin(self.within(Duration::MAX)).await?;
         guard.ok_or_else(|| Error::internal("acquire", "a wait without an end has ended"))
     }
 
@@ -95,7 +96,7 @@ impl<'a> Request<'a> {
     /// # Cancel safety
     /// As [`acquire`](Self::acquire).
     pub async fn try_acquire(self) -> Result<Option<Guard>> {
-        self.within(Duration::ZERO).await
+        self.try_acquire_for(Duration::ZERO).await
     }
 
     /// Waits until the lock is free, at most for `patience`; a last try is made at its end. Zero is one try.
@@ -105,19 +106,19 @@ impl<'a> Request<'a> {
     ///
     /// # Cancel safety
     /// As [`acquire`](Self::acquire).
-    pub async fn try_acquire_for(self, patience: Duration) -> Result<Option<Guard>> {
-        self.within(patience).await
-    }
-
-    async fn within(mut self, patience: Duration) -> Result<Option<Guard>> {
-        if let Some(guard) = self.at_once()? {
+    pub async fn try_acquire_for(mut self, patience: Duration) -> Result<Option<Guard>> {
+        if let Some(guard) = self.at_once() {
             return Ok(Some(guard));
         }
+        // Boxed, so that the way that needs no waiting stays small.
+        Box::pin(self.within(patience)).await
+    }
+
+    async fn within(self, patience: Duration) -> Result<Option<Guard>> {
         let engine = &self.locks.0.engine;
         let until = engine.clock.now() + patience;
-        let in_cohort = engine.immediate.is_none() && self.suits_cohort();
         let claim = self.claim(!patience.is_zero())?;
-        let hold = match in_cohort {
+        let hold = match engine.immediate.is_none() && suits_cohort(&claim) {
             true => engine.local(claim, until).await?,
             false => engine.direct(claim, until).await?,
         };
@@ -127,43 +128,43 @@ impl<'a> Request<'a> {
         Ok(hold.map(Guard))
     }
 
-    /// The immediate way, where the store has one and the request is of its kind.
-    fn at_once(&self) -> Result<Option<Guard>> {
-        let engine = &self.locks.0.engine;
-        engine.check_open()?;
-        let (Ok(names), Some(anchor)) = (&self.names, self.locks.anchor()) else {
-            return Ok(None);
-        };
+    /// The immediate way, where the store has one, the request is of its kind and right, and the names are free.
+    fn at_once(&mut self) -> Option<Guard> {
+        let anchor = self.locks.anchor()?;
         let plain = self.mode == Mode::Exclusive && self.pick == Pick::All && self.linger.is_zero();
-        if !plain || !self.holder.is_empty() || names.len() > engine.provider.caps().max_names {
-            return Ok(None);
+        if !plain || self.holder.is_some() || limits::check_ttl(self.ttl).is_err() {
+            return None;
         }
-        crate::limits::check_ttl(self.ttl)?;
-        let token = anchor.immediate.take(names, self.locks.0.meta.as_ref());
-        Ok(token.map(|token| Guard(Hold::thin(Arc::clone(anchor), names.clone(), token))))
+        let names = self.names.as_ref()?;
+        if names.len() > self.locks.0.max_names || self.locks.0.engine.check_open().is_err() {
+            return None;
+        }
+        let token = anchor.immediate.take(names, self.locks.0.meta.as_ref())?;
+        Some(Guard(Hold::thin(Arc::clone(anchor), self.names.take()?, token)))
     }
 
-    fn suits_cohort(&self) -> bool {
-        let single = self.names.as_ref().is_ok_and(|names| names.single().is_some());
-        single && self.mode == Mode::Exclusive && self.linger.is_zero()
-    }
-
-    fn claim(&mut self, wait: bool) -> Result<Claim> {
+    fn claim(mut self, wait: bool) -> Result<Claim> {
         let shared = &self.locks.0;
-        let names = std::mem::replace(
-            &mut self.names,
-            Err(Error::internal("acquire", "a request is sent once")),
-        )?;
+        shared.engine.check_open()?;
+        let Some(names) = self.names.take() else {
+            let wrong = self.wrong.take().map(|error| *error);
+            return Err(wrong.unwrap_or_else(|| Error::internal("acquire", "a request is sent once")));
+        };
         let mut claim = Claim::new(shared.engine.process, names);
         claim.mode = self.mode;
         claim.pick = self.pick;
         claim.ttl = self.ttl;
         claim.linger = self.linger;
         claim.wait = wait;
-        claim.meta = meta(shared.meta.as_ref(), &self.holder)?;
+        claim.meta = meta(shared.meta.as_ref(), self.holder.as_deref().map_or(&[], Vec::as_slice))?;
         claim.check(shared.engine.provider.caps())?;
         Ok(claim)
     }
+}
+
+/// Whether tasks of the process may hand the lease on to each other.
+fn suits_cohort(claim: &Claim) -> bool {
+    claim.names.single().is_some() && claim.mode == Mode::Exclusive && claim.linger.is_zero()
 }
 
 /// The fields of all requests, and those of this one over them.
@@ -171,10 +172,8 @@ fn meta(common: Option<&Arc<Meta>>, own: &[(String, String)]) -> Result<Option<A
     if own.is_empty() {
         return Ok(common.cloned());
     }
-    let common = common
-        .iter()
-        .flat_map(|meta| meta.iter())
-        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let common =
+        common.iter().flat_map(|meta| meta.iter()).map(|(key, value)| (key.to_owned(), value.to_owned()));
     Meta::new(common.chain(own.iter().cloned()).collect::<Vec<_>>()).map(|meta| Some(Arc::new(meta)))
 }
 
@@ -189,11 +188,7 @@ pub struct EachRequest<'a> {
 
 impl<'a> EachRequest<'a> {
     pub(crate) fn new(locks: &'a Locks, names: Result<Vec<Name>>) -> Self {
-        EachRequest {
-            locks,
-            names,
-            ttl: locks.0.ttl,
-        }
+        EachRequest { locks, names, ttl: locks.0.ttl }
     }
 
     /// As [`Request::ttl`].
@@ -214,13 +209,13 @@ impl<'a> EachRequest<'a> {
         let names = names?;
         let engine = &locks.0.engine;
         engine.check_open()?;
-        crate::limits::check_ttl(ttl)?;
+        limits::check_ttl(ttl)?;
         Names::new(names.iter().cloned())?;
         let mut guards: Vec<Option<Guard>> = Vec::with_capacity(names.len());
         if engine.immediate.is_some() {
             for name in &names {
                 let request = Request::new(locks, Ok(Names::one(name.clone())), Mode::Exclusive, Pick::All);
-                guards.push(request.ttl(ttl).at_once()?);
+                guards.push(request.ttl(ttl).at_once());
             }
         } else {
             let mut claims = Vec::with_capacity(names.len());
@@ -246,22 +241,16 @@ impl<'a> EachRequest<'a> {
         let EachRequest { locks, names, ttl } = self;
         let names = names?;
         let until: Instant = locks.0.engine.clock.now() + patience;
-        let each = EachRequest {
-            locks,
-            names: Ok(names.clone()),
-            ttl,
-        };
+        let each = EachRequest { locks, names: Ok(names.clone()), ttl };
         let mut guards = each.try_acquire().await?;
         let missing = guards.iter_mut().zip(names).filter(|(guard, _)| guard.is_none());
         let waits = missing.map(|(guard, name)| async move {
             let left = locks.0.engine.clock.now().until(until);
             let request = Request::new(locks, Ok(Names::one(name)), Mode::Exclusive, Pick::All);
-            *guard = request.ttl(ttl).within(left).await?;
+            *guard = request.ttl(ttl).try_acquire_for(left).await?;
             Ok(())
         });
-        futures_util::future::try_join_all(waits)
-            .await
-            .map(|_: Vec<()>| ())?;
+        futures_util::future::try_join_all(waits).await.map(|_: Vec<()>| ())?;
         Ok(guards)
     }
 }

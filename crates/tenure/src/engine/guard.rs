@@ -137,9 +137,7 @@ impl Guard {
                 anchor.immediate.give(&names, token);
                 held.then_some(()).ok_or_else(|| gone(Why::Forced))
             }
-            Kind::Leased {
-                engine, lease, local, ..
-            } => release(&engine, &lease, local).await,
+            Kind::Leased { engine, lease, local, .. } => release(&engine, &lease, local).await,
         }
     }
 }
@@ -159,19 +157,13 @@ async fn release(engine: &Arc<Engine>, lease: &Arc<HeldLease>, local: bool) -> R
 }
 
 fn gone(why: Why) -> Error {
-    Error::lost(
-        "release",
-        format!("the lease had ended before reason={}", why.word()),
-    )
+    Error::lost("release", format!("the lease had ended before reason={}", why.word()))
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Guard");
-        shown
-            .field("names", self.names())
-            .field("token", &self.token())
-            .field("lease", &self.lease());
+        shown.field("names", self.names()).field("token", &self.token()).field("lease", &self.lease());
         shown.finish_non_exhaustive()
     }
 }
@@ -189,18 +181,9 @@ pub(crate) struct Hold(Option<Kind>);
 
 enum Kind {
     /// A name in the fast lane of a store inside this process.
-    Thin {
-        anchor: Arc<Anchor>,
-        names: Names,
-        token: FencingToken,
-    },
+    Thin { anchor: Arc<Anchor>, names: Names, token: FencingToken },
     /// A lease at the store. `local`: it belongs to the local tier and may be handed on.
-    Leased {
-        engine: Arc<Engine>,
-        lease: Arc<HeldLease>,
-        token: FencingToken,
-        local: bool,
-    },
+    Leased { engine: Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken, local: bool },
 }
 
 impl Hold {
@@ -209,21 +192,11 @@ impl Hold {
     }
 
     pub(crate) fn direct(engine: &Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken) -> Self {
-        Hold(Some(Kind::Leased {
-            engine: Arc::clone(engine),
-            lease,
-            token,
-            local: false,
-        }))
+        Hold(Some(Kind::Leased { engine: Arc::clone(engine), lease, token, local: false }))
     }
 
     pub(crate) fn cohort(engine: &Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken) -> Self {
-        Hold(Some(Kind::Leased {
-            engine: Arc::clone(engine),
-            lease,
-            token,
-            local: true,
-        }))
+        Hold(Some(Kind::Leased { engine: Arc::clone(engine), lease, token, local: true }))
     }
 
     pub(crate) fn with_token(mut self, with: FencingToken) -> Self {
@@ -234,9 +207,7 @@ impl Hold {
     }
 
     fn kind(&self) -> &Kind {
-        self.0
-            .as_ref()
-            .expect("only release takes it, and consumes the guard")
+        self.0.as_ref().expect("only release takes it, and consumes the guard")
     }
 }
 
@@ -245,9 +216,7 @@ impl Drop for Hold {
         match self.0.take() {
             None => {}
             Some(Kind::Thin { anchor, names, token }) => drop(anchor.immediate.give(&names, token)),
-            Some(Kind::Leased {
-                engine, lease, local, ..
-            }) => {
+            Some(Kind::Leased { engine, lease, local, .. }) => {
                 if !local || engine.pass_on(&lease) == Released::End {
                     engine.abandon(&lease);
                 }

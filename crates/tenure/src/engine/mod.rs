@@ -59,9 +59,7 @@ pub(crate) struct Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine")
-            .field("provider", &self.provider)
-            .finish_non_exhaustive()
+        f.debug_struct("Engine").field("provider", &self.provider).finish_non_exhaustive()
     }
 }
 
@@ -123,10 +121,7 @@ impl Engine {
             let _running = running;
             let reap = async {
                 let mut orphans = orphans.lock().await;
-                reaper::run(provider, clock, &mut orphans, left, |lease| {
-                    ended(&for_reaper, lease)
-                })
-                .await;
+                reaper::run(provider, clock, &mut orphans, left, |lease| ended(&for_reaper, lease)).await;
             };
             // Ends with the reaper, which ends when the engine is gone and its last orphan is settled.
             tokio::join!(reap, keepalive::run(weak));
@@ -158,10 +153,8 @@ impl Engine {
     /// Claims several times in one call, without waiting.
     pub(crate) async fn each(self: &Arc<Self>, claims: Vec<Claim>) -> Result<Vec<Option<Hold>>> {
         self.start();
-        let mut strays = Strays {
-            engine: self,
-            left: claims.iter().map(|claim| (claim.lease, claim.ttl)).collect(),
-        };
+        let mut strays =
+            Strays { engine: self, left: claims.iter().map(|claim| (claim.lease, claim.ttl)).collect() };
         let answers = self.provider.claim(&claims).await;
         strays.left.clear();
         let mut holds = Vec::with_capacity(claims.len());
@@ -191,10 +184,7 @@ impl Engine {
         let ttl = claim.ttl;
         let mut pursuit = Pursuit::new(self, claim);
         match pursuit.run(until).await? {
-            Outcome::Granted {
-                grant,
-                confirm: false,
-            } => Ok(Claimed::Granted(grant)),
+            Outcome::Granted { grant, confirm: false } => Ok(Claimed::Granted(grant)),
             Outcome::Granted { confirm: true, .. } => self.confirm(pursuit.lease(), ttl).await,
             Outcome::Busy(held_by) => Ok(Claimed::Busy(held_by)),
         }
@@ -202,19 +192,8 @@ impl Engine {
 
     /// Turns an offer into a lease of its full ttl.
     async fn confirm(&self, lease: LeaseId, ttl: Duration) -> Result<Claimed> {
-        let mut strays = Strays {
-            engine: self,
-            left: vec![(lease, ttl)],
-        };
-        let answer = self
-            .provider
-            .keep(&[Keep {
-                lease,
-                ttl,
-                tokens: 0,
-            }])
-            .await
-            .pop();
+        let mut strays = Strays { engine: self, left: vec![(lease, ttl)] };
+        let answer = self.provider.keep(&[Keep { lease, ttl, tokens: 0 }]).await.pop();
         let answer = answer.unwrap_or_else(|| Err(Error::internal("acquire", "the store gave no answer")));
         match answer? {
             Kept::Held(grant) => {
@@ -253,19 +232,13 @@ impl Engine {
             immediate.end(&lease);
             return;
         }
-        self.reaper.take(Orphan {
-            lease,
-            until: self.clock.now() + ttl,
-        });
+        self.reaper.take(Orphan { lease, until: self.clock.now() + ttl });
     }
 
     /// Ends a lease at the store and says whether it was held.
     async fn end(self: &Arc<Self>, lease: &HeldLease) -> Result<Ended> {
         self.start();
-        let mut strays = Strays {
-            engine: self,
-            left: vec![(lease.id, lease.ttl())],
-        };
+        let mut strays = Strays { engine: self, left: vec![(lease.id, lease.ttl())] };
         self.keepalive.remove(&lease.id);
         let answer = self.provider.end(&[lease.id]).await.pop();
         let answer = answer.unwrap_or_else(|| Err(Error::internal("release", "the store gave no answer")));
@@ -284,10 +257,7 @@ impl Engine {
             self.abandon(lease);
             lease.lose(Why::Store);
         }
-        self.waits
-            .all()
-            .into_iter()
-            .for_each(|mailbox| mailbox.ring(None));
+        self.waits.all().into_iter().for_each(|mailbox| mailbox.ring(None));
         let left = self.reaper.left();
         let drained = tokio::select! {
             () = left.none() => true,
@@ -295,17 +265,11 @@ impl Engine {
         };
         if drained {
             self.provider.close().await;
-            return Report {
-                released: held.len(),
-                left: Vec::new(),
-            };
+            return Report { released: held.len(), left: Vec::new() };
         }
         let remaining: Vec<Digest> = held.iter().map(|lease| lease.id.digest()).collect();
         self.provider.close().await;
-        Report {
-            released: 0,
-            left: remaining,
-        }
+        Report { released: 0, left: remaining }
     }
 }
 
@@ -375,11 +339,7 @@ impl Listener for Ear {
             }
             Event::Revoked(id) => engine.lost(&id, Why::Forced),
             Event::Lost(id, why) => engine.lost(&id, why),
-            Event::Resync => engine
-                .waits
-                .all()
-                .into_iter()
-                .for_each(|mailbox| mailbox.ring(None)),
+            Event::Resync => engine.waits.all().into_iter().for_each(|mailbox| mailbox.ring(None)),
         }
     }
 }

@@ -85,11 +85,7 @@ pub(super) enum Given {
 impl Lane {
     pub(super) fn new(tokens: Arc<TokenSource>) -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Lane {
-            shards,
-            hasher: RandomState::default(),
-            tokens,
-        }
+        Lane { shards, hasher: RandomState::default(), tokens }
     }
 
     /// Takes all names, if none of them is held or fat.
@@ -105,10 +101,7 @@ impl Lane {
         for look in 0..LOOKS {
             let mut slots = self.shard(hash).lock();
             let slots = &mut *slots;
-            match slots
-                .slots
-                .entry(hash, |slot| slot.name == *name, |slot| slot.hash)
-            {
+            match slots.slots.entry(hash, |slot| slot.name == *name, |slot| slot.hash) {
                 Entry::Vacant(vacant) => {
                     let token = next_token(&mut slots.block, &self.tokens);
                     vacant.insert(Slot::thin(hash, name, token, meta));
@@ -141,9 +134,7 @@ impl Lane {
             let slots = locked.of(hash);
             slots.block = None;
             slots.taken += u64::from(index == 0);
-            slots
-                .slots
-                .insert_unique(hash, Slot::thin(hash, name, token, meta), |slot| slot.hash);
+            slots.slots.insert_unique(hash, Slot::thin(hash, name, token, meta), |slot| slot.hash);
         }
         Some(token)
     }
@@ -169,11 +160,7 @@ impl Lane {
     pub(super) fn holder(&self, name: &Name) -> Result<Option<Thin>, ()> {
         let hash = self.hasher.hash_one(name);
         let slots = self.shard(hash).lock();
-        match slots
-            .slots
-            .find(hash, |slot| slot.name == *name)
-            .map(|slot| &slot.state)
-        {
+        match slots.slots.find(hash, |slot| slot.name == *name).map(|slot| &slot.state) {
             None => Ok(None),
             Some(SlotState::Thin(thin)) => Ok(Some(thin.clone())),
             Some(SlotState::Fat) => Err(()),
@@ -184,16 +171,9 @@ impl Lane {
     pub(super) fn fatten(&self, name: &Name) -> Option<Thin> {
         let hash = self.hasher.hash_one(name);
         let mut slots = self.shard(hash).lock();
-        match slots
-            .slots
-            .entry(hash, |slot| slot.name == *name, |slot| slot.hash)
-        {
+        match slots.slots.entry(hash, |slot| slot.name == *name, |slot| slot.hash) {
             Entry::Vacant(vacant) => {
-                vacant.insert(Slot {
-                    hash,
-                    name: name.clone(),
-                    state: SlotState::Fat,
-                });
+                vacant.insert(Slot { hash, name: name.clone(), state: SlotState::Fat });
                 None
             }
             Entry::Occupied(mut slot) => match std::mem::replace(&mut slot.get_mut().state, SlotState::Fat) {
@@ -232,11 +212,7 @@ impl Lane {
     }
 
     fn shard(&self, hash: u64) -> &Mutex<Slots> {
-        &self
-            .shards
-            .get(shard_index(hash))
-            .expect("the mask keeps it below the number of shards")
-            .0
+        &self.shards.get(shard_index(hash)).expect("the mask keeps it below the number of shards").0
     }
 
     /// Locks the shards of these hashes, in the order of the shards.
@@ -254,10 +230,7 @@ struct Locked<'a>(SmallVec<[(usize, MutexGuard<'a, Slots>); 4]>);
 impl Locked<'_> {
     fn of(&mut self, hash: u64) -> &mut Slots {
         let index = shard_index(hash);
-        let at = self
-            .0
-            .binary_search_by_key(&index, |(index, _)| *index)
-            .expect("its shard was locked");
+        let at = self.0.binary_search_by_key(&index, |(index, _)| *index).expect("its shard was locked");
         &mut self.0.get_mut(at).expect("found").1
     }
 }
@@ -269,14 +242,7 @@ fn shard_index(hash: u64) -> usize {
 
 impl Slot {
     fn thin(hash: u64, name: &Name, token: FencingToken, meta: Option<&Arc<Meta>>) -> Self {
-        Slot {
-            hash,
-            name: name.clone(),
-            state: SlotState::Thin(Thin {
-                token,
-                meta: meta.cloned(),
-            }),
-        }
+        Slot { hash, name: name.clone(), state: SlotState::Thin(Thin { token, meta: meta.cloned() }) }
     }
 }
 

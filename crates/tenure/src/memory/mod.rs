@@ -126,10 +126,7 @@ fn inward(name: &Name, token: FencingToken) -> LeaseId {
 }
 
 fn adopt(table: &mut Table, now: clock::Instant, name: &Name, thin: Thin) {
-    let taken = Taken {
-        meta: thin.meta,
-        since: now,
-    };
+    let taken = Taken { meta: thin.meta, since: now };
     table.adopt(now, inward(name, thin.token), name.clone(), thin.token, taken);
 }
 
@@ -140,39 +137,27 @@ impl Provider for Memory {
 
     fn claim<'a>(&'a self, claims: &'a [Claim]) -> Fut<'a, Vec<Result<Claimed>>> {
         Box::pin(async move {
-            let one = |claim: &Claim| {
-                self.0
-                    .step(Some(&claim.names), |table, now| table.claim(now, claim))
-            };
+            let one = |claim: &Claim| self.0.step(Some(&claim.names), |table, now| table.claim(now, claim));
             claims.iter().map(one).collect()
         })
     }
 
     fn keep<'a>(&'a self, keeps: &'a [Keep]) -> Fut<'a, Vec<Result<Kept>>> {
         Box::pin(async move {
-            keeps
-                .iter()
-                .map(|keep| Ok(self.0.step(None, |table, now| table.keep(now, keep))))
-                .collect()
+            keeps.iter().map(|keep| Ok(self.0.step(None, |table, now| table.keep(now, keep)))).collect()
         })
     }
 
     fn end<'a>(&'a self, leases: &'a [LeaseId]) -> Fut<'a, Vec<Result<Ended>>> {
         Box::pin(async move {
-            leases
-                .iter()
-                .map(|id| Ok(self.0.step(None, |table, now| table.end(now, id))))
-                .collect()
+            leases.iter().map(|id| Ok(self.0.step(None, |table, now| table.end(now, id)))).collect()
         })
     }
 
     fn list<'a>(&'a self, query: &'a Query) -> Fut<'a, Result<Page>> {
         Box::pin(async move {
             let table = self.0.table.lock();
-            let whole = Query {
-                limit: usize::MAX,
-                ..query.clone()
-            };
+            let whole = Query { limit: usize::MAX, ..query.clone() };
             let mut found = table.list(self.0.clock.now(), &whole).entries;
             if query.kind == Kind::Leases {
                 found = with_thin(found, self.0.lane.thin());
@@ -230,13 +215,8 @@ fn with_thin(found: Vec<Listed>, thin: Vec<(Name, Thin)>) -> Vec<Listed> {
     found.into_iter().for_each(&mut add);
     for (name, held) in thin {
         let digest = inward(&name, held.token).digest();
-        let mut listed = Listed::new(
-            digest,
-            Names::one(name),
-            Mode::Exclusive,
-            limits::DEFAULT_TTL,
-            Origin::Local,
-        );
+        let mut listed =
+            Listed::new(digest, Names::one(name), Mode::Exclusive, limits::DEFAULT_TTL, Origin::Local);
         listed.token = Some(held.token);
         listed.meta = held.meta;
         add(listed);

@@ -30,9 +30,7 @@ impl Table {
             Pick::All => names.iter().all(|name| open(&name)).then(|| names.clone()),
             Pick::Any { count } => {
                 let picked: Vec<Name> = names.iter().filter(open).take(count as usize).cloned().collect();
-                (picked.len() == count as usize)
-                    .then(|| Names::new(picked).ok())
-                    .flatten()
+                (picked.len() == count as usize).then(|| Names::new(picked).ok()).flatten()
             }
         }
     }
@@ -51,21 +49,13 @@ impl Table {
 
     /// Whether the holders of a name leave room for `mode`.
     fn admits(&self, entry: &Entry, mode: Mode) -> bool {
-        let mut holders = entry
-            .holders
-            .iter()
-            .filter_map(|id| self.leases.get(id))
-            .map(|lease| lease.mode);
+        let mut holders = entry.holders.iter().filter_map(|id| self.leases.get(id)).map(|lease| lease.mode);
         match mode {
             Mode::Exclusive => entry.holders.is_empty(),
             Mode::Shared => holders.all(|holder| holder == Mode::Shared),
             Mode::Permits { take, of } => {
                 let permits = |holder| {
-                    if let Mode::Permits { take, .. } = holder {
-                        u64::from(take)
-                    } else {
-                        u64::from(of)
-                    }
+                    if let Mode::Permits { take, .. } = holder { u64::from(take) } else { u64::from(of) }
                 };
                 holders.map(permits).sum::<u64>() + u64::from(take) <= u64::from(of)
             }
@@ -77,24 +67,14 @@ impl Table {
         let State::Waiting(waiting) = &waiter.state else {
             return true;
         };
-        let admitted = |other: &&Name| {
-            self.names
-                .get(*other)
-                .is_none_or(|entry| self.admits(entry, waiter.mode))
-        };
-        let others = waiter
-            .names
-            .iter()
-            .filter(|other| *other != name)
-            .filter(admitted)
-            .count();
+        let admitted =
+            |other: &&Name| self.names.get(*other).is_none_or(|entry| self.admits(entry, waiter.mode));
+        let others = waiter.names.iter().filter(|other| *other != name).filter(admitted).count();
         let needed = match waiter.pick {
             Pick::All => waiter.names.len() - 1,
             Pick::Any { count } => count as usize - 1,
         };
-        let patient = waiting
-            .overtaken_since
-            .is_none_or(|since| now < since + limits::OVERTAKE_FOR);
+        let patient = waiting.overtaken_since.is_none_or(|since| now < since + limits::OVERTAKE_FOR);
         others < needed && waiting.overtaken < limits::MAX_OVERTAKES && patient
     }
 
@@ -126,13 +106,7 @@ impl Table {
             let Some((id, picked)) = self.next_runnable(now, &freed) else {
                 return;
             };
-            let Some(Lease {
-                state: State::Waiting(waiting),
-                names,
-                mode,
-                ttl,
-                ..
-            }) = self.leases.get(&id)
+            let Some(Lease { state: State::Waiting(waiting), names, mode, ttl, .. }) = self.leases.get(&id)
             else {
                 return;
             };
@@ -152,11 +126,8 @@ impl Table {
     }
 
     fn next_runnable(&self, now: Instant, freed: &[Name]) -> Option<(LeaseId, Names)> {
-        let is_exclusive = |id: &LeaseId| {
-            self.leases
-                .get(id)
-                .is_some_and(|lease| lease.mode == Mode::Exclusive)
-        };
+        let is_exclusive =
+            |id: &LeaseId| self.leases.get(id).is_some_and(|lease| lease.mode == Mode::Exclusive);
         let first_of = |name: &Name| {
             let entry = self.names.get(name)?;
             if entry.holders.iter().any(is_exclusive) {
@@ -169,10 +140,7 @@ impl Table {
                 Some((ticket, id, names))
             })
         };
-        let first = freed
-            .iter()
-            .filter_map(first_of)
-            .min_by_key(|(ticket, ..)| *ticket)?;
+        let first = freed.iter().filter_map(first_of).min_by_key(|(ticket, ..)| *ticket)?;
         Some((first.1, first.2))
     }
 
@@ -205,11 +173,7 @@ impl Table {
             let Some(entry) = self.names.get(name) else {
                 continue;
             };
-            let ids = entry
-                .holders
-                .first()
-                .into_iter()
-                .chain(entry.queue.front().map(|(_, id)| id));
+            let ids = entry.holders.first().into_iter().chain(entry.queue.front().map(|(_, id)| id));
             for other in ids.filter_map(|id| self.leases.get(id)) {
                 if limit(other.mode) != limit(claim.mode) {
                     let what = format!("permits of one limit and locks do not mix on a name name={name}");
@@ -227,9 +191,5 @@ fn conflicts(earlier: Mode, later: Mode) -> bool {
 }
 
 fn limit(mode: Mode) -> Option<u32> {
-    if let Mode::Permits { of, .. } = mode {
-        Some(of)
-    } else {
-        None
-    }
+    if let Mode::Permits { of, .. } = mode { Some(of) } else { None }
 }

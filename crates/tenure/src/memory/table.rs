@@ -195,12 +195,7 @@ impl Table {
 
     /// Takes a lease from its holder, or a waiter from the queue.
     pub fn force(&mut self, now: Instant, digest: Digest, how: Force) -> Forced {
-        let ids: Vec<LeaseId> = self
-            .leases
-            .keys()
-            .filter(|id| id.digest() == digest)
-            .copied()
-            .collect();
+        let ids: Vec<LeaseId> = self.leases.keys().filter(|id| id.digest() == digest).copied().collect();
         let mut forced = Forced::NotFound;
         for id in ids {
             let asked = match self.leases.get_mut(&id).map(|lease| &mut lease.state) {
@@ -263,16 +258,8 @@ impl Table {
     }
 
     fn ask_again(&mut self, now: Instant, claim: &Claim) -> Claimed {
-        let keep = Keep {
-            lease: claim.lease,
-            ttl: claim.ttl,
-            tokens: 0,
-        };
-        if let Some(Lease {
-            state: State::Waiting(waiting),
-            ..
-        }) = self.leases.get_mut(&claim.lease)
-        {
+        let keep = Keep { lease: claim.lease, ttl: claim.ttl, tokens: 0 };
+        if let Some(Lease { state: State::Waiting(waiting), .. }) = self.leases.get_mut(&claim.lease) {
             waiting.touched = now;
         }
         self.refresh(now, &claim.names);
@@ -296,11 +283,7 @@ impl Table {
             return;
         };
         let mortal = lease.origin == Origin::Remote || self.locals_expire;
-        let count = if lease.mode == Mode::Exclusive {
-            lease.wanted
-        } else {
-            NonZeroU32::MIN
-        };
+        let count = if lease.mode == Mode::Exclusive { lease.wanted } else { NonZeroU32::MIN };
         for name in &names {
             self.names.entry(name.clone()).or_default().holders.push(id);
         }
@@ -315,38 +298,24 @@ impl Table {
     }
 
     pub(super) fn grant_of(&self, id: LeaseId) -> Grant {
-        let lease = self
-            .leases
-            .get(&id)
-            .expect("asked for a lease that was just looked up");
-        let State::Held(held) = &lease.state else {
-            unreachable!("asked for the grant of a waiting claim")
-        };
+        let lease = self.leases.get(&id).expect("asked for a lease that was just looked up");
+        let State::Held(held) = &lease.state else { unreachable!("asked for the grant of a waiting claim") };
         let deadline = match held.expires {
             Instant::NEVER => Instant::NEVER,
             expires => expires - limits::drift(lease.ttl),
         };
         let mut grant = Grant::new(held.names.clone(), held.tokens, deadline);
-        grant.contended = held
-            .names
-            .iter()
-            .any(|name| self.names.get(name).is_some_and(|e| !e.queue.is_empty()));
+        grant.contended =
+            held.names.iter().any(|name| self.names.get(name).is_some_and(|e| !e.queue.is_empty()));
         grant.revoked = held.revoked;
         grant
     }
 
     fn enqueue(&mut self, now: Instant, claim: &Claim) -> Result<Claimed> {
-        let full = |name: &Name| {
-            self.names
-                .get(name)
-                .is_some_and(|e| e.queue.len() >= limits::MAX_WAITERS)
-        };
+        let full = |name: &Name| self.names.get(name).is_some_and(|e| e.queue.len() >= limits::MAX_WAITERS);
         if let Some(name) = claim.names.iter().find(|name| full(name)) {
             let most = limits::MAX_WAITERS;
-            return Err(Error::invalid(
-                "waiters",
-                format!("a name has at most {most} waiters name={name}"),
-            ));
+            return Err(Error::invalid("waiters", format!("a name has at most {most} waiters name={name}")));
         }
         self.last_ticket += 1;
         let ticket = self.last_ticket;
@@ -355,8 +324,7 @@ impl Table {
         for name in &claim.names {
             let entry = self.names.entry(name.clone()).or_default();
             if entry.queue.is_empty() {
-                self.events
-                    .extend(entry.holders.iter().map(|holder| Event::Contended(*holder)));
+                self.events.extend(entry.holders.iter().map(|holder| Event::Contended(*holder)));
             }
             entry.queue.push_back((ticket, claim.lease));
         }
@@ -385,29 +353,13 @@ impl Table {
         let State::Waiting(waiting) = &lease.state else {
             return Queued::new(0, None);
         };
-        let ahead = |entry: &Entry| {
-            entry
-                .queue
-                .partition_point(|(ticket, _)| *ticket < waiting.ticket)
-        };
-        let most = lease
-            .names
-            .iter()
-            .filter_map(|name| self.names.get(name))
-            .map(ahead)
-            .max()
-            .unwrap_or(0);
-        Queued::new(
-            u32::try_from(most).unwrap_or(u32::MAX),
-            self.next_expiry(now, &lease.names),
-        )
+        let ahead = |entry: &Entry| entry.queue.partition_point(|(ticket, _)| *ticket < waiting.ticket);
+        let most = lease.names.iter().filter_map(|name| self.names.get(name)).map(ahead).max().unwrap_or(0);
+        Queued::new(u32::try_from(most).unwrap_or(u32::MAX), self.next_expiry(now, &lease.names))
     }
 
     fn next_expiry(&self, now: Instant, names: &Names) -> Option<Duration> {
-        let holders = names
-            .iter()
-            .filter_map(|name| self.names.get(name))
-            .flat_map(|entry| &entry.holders);
+        let holders = names.iter().filter_map(|name| self.names.get(name)).flat_map(|entry| &entry.holders);
         let expiries = holders.filter_map(|id| match &self.leases.get(id)?.state {
             State::Held(held) if held.expires != Instant::NEVER => Some(held.expires),
             _ => None,
@@ -420,10 +372,7 @@ impl Table {
         let Some((name, entry)) = taken.and_then(|name| self.names.get_key_value(name)) else {
             return HeldBy::default();
         };
-        let holder = entry
-            .holders
-            .first()
-            .and_then(|id| Some((id, self.leases.get(id)?)));
+        let holder = entry.holders.first().and_then(|id| Some((id, self.leases.get(id)?)));
         HeldBy {
             name: Some(name.clone()),
             lease: holder.map(|(id, _)| id.digest()),
@@ -485,11 +434,7 @@ impl Table {
 
     pub(super) fn note_idle(&mut self, names: &Names) {
         for name in names {
-            if self
-                .names
-                .get(name)
-                .is_some_and(|e| e.holders.is_empty() && e.queue.is_empty())
-            {
+            if self.names.get(name).is_some_and(|e| e.holders.is_empty() && e.queue.is_empty()) {
                 self.names.remove(name);
                 self.idle.push(name.clone());
             }
@@ -515,12 +460,7 @@ impl Table {
 
 impl Waiting {
     fn new(ticket: u64, now: Instant) -> Self {
-        Waiting {
-            ticket,
-            touched: now,
-            overtaken: 0,
-            overtaken_since: None,
-        }
+        Waiting { ticket, touched: now, overtaken: 0, overtaken_since: None }
     }
 }
 
