@@ -23,10 +23,7 @@ async fn main() -> Result<()> {
     }
 
     // The first that is free, in the order of preference.
-    let drivers = locks
-        .lock_any(["driver:3", "driver:9"])
-        .try_acquire_for(Duration::from_secs(2))
-        .await?;
+    let drivers = locks.lock_any(["driver:3", "driver:9"]).try_acquire_for(Duration::from_secs(2)).await?;
     match drivers {
         Some(driver) => println!("driver: {}", driver.names()),
         None => println!("all drivers are busy"),

@@ -12,11 +12,7 @@ async fn main() -> Result<()> {
     let locks = Locks::connect("file:///tmp/orders").await?;
 
     // The work is dropped at its next await when the lock is lost, which comes before anybody else can have it.
-    let guard = locks
-        .lock("export:daily")
-        .ttl(Duration::from_secs(10))
-        .acquire()
-        .await?;
+    let guard = locks.lock("export:daily").ttl(Duration::from_secs(10)).acquire().await?;
     match guard.run_until_lost(export()).await {
         Ok(rows) => println!("exported {rows} rows"),
         Err(error) if error.kind() == ErrorKind::Lost => println!("stopped: {error}"),

@@ -8,17 +8,8 @@
 //!
 //! The other process is this program with `--child`. It waits when it is told to; this process sees it in the
 //! store's queue, holds on for a while, and releases. Both read the same clock of the machine.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "what goes wrong in a bench ends it"
-)]
-#![allow(
-    missing_docs,
-    missing_debug_implementations,
-    unreachable_pub,
-    reason = "a program"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong in a bench ends it")]
+#![allow(missing_docs, missing_debug_implementations, unreachable_pub, reason = "a program")]
 
 #[path = "../support/counting.rs"]
 mod counting;
@@ -55,11 +46,7 @@ fn main() {
     };
     let directory = tempfile::tempdir().unwrap();
     let url = format!("file://{}", directory.path().display());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let report = runtime.block_on(measure(&url, rounds, watch));
     report.print(has("--markdown"));
 }
@@ -112,14 +99,7 @@ async fn measure(url: &str, rounds: u64, watch: Duration) -> Report {
     let after = waiter.calls();
     // The last fetch, if there was one, belongs to the grant.
     let touches = after[1] - calls[1];
-    Report {
-        rounds,
-        handoff,
-        calls,
-        watch,
-        touches,
-        wakings,
-    }
+    Report { rounds, handoff, calls, watch, touches, wakings }
 }
 
 /// Asks the store until somebody waits in it.
@@ -132,21 +112,12 @@ async fn until_queued(locks: &Locks) {
 
 /// How often a thread of process `id` has gone to sleep and was woken.
 fn wakings(id: u32) -> u64 {
-    let tasks = fs::read_dir(format!("/proc/{id}/task"))
-        .into_iter()
-        .flatten()
-        .flatten();
+    let tasks = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
     let count = |status: String| {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        line.and_then(|number| number.trim().parse::<u64>().ok())
-            .unwrap_or_default()
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or_default()
     };
-    tasks
-        .filter_map(|task| fs::read_to_string(task.path().join("status")).ok())
-        .map(count)
-        .sum()
+    tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok()).map(count).sum()
 }
 
 impl Report {

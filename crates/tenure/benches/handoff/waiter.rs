@@ -19,18 +19,11 @@ pub struct Waiter {
 impl Waiter {
     pub fn start(url: &str) -> Waiter {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--child", url])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+        command.args(["--child", url]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let orders = child.stdin.take().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap());
-        Waiter {
-            child,
-            orders,
-            answers,
-        }
+        Waiter { child, orders, answers }
     }
 
     pub fn id(&self) -> u32 {
@@ -79,11 +72,7 @@ impl Drop for Waiter {
 
 /// What the other process does: obeys until its input ends.
 pub fn run(url: &str) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let store = Locks::connect(url).await.unwrap();
         let counting = Arc::new(Counting::over(Arc::clone(store.provider())));

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use compact_str::CompactString;
 use hdrhistogram::Histogram;
 
 use crate::contenders::Contender;
@@ -27,7 +26,7 @@ pub struct Outcome {
 /// Contends for `span`, on a runtime of two threads.
 pub fn measure<C: Contender>(who: &'static str, contender: &'static C, span: Duration) -> Outcome {
     let runtime = drive::shared(2);
-    let name = CompactString::const_new("order:process:wanted");
+    let name = "order:process:wanted".to_owned();
     let (stop, released) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let began = Instant::now();
     let task = || {
@@ -75,18 +74,9 @@ pub fn measure<C: Contender>(who: &'static str, contender: &'static C, span: Dur
 
 /// Prints the outcomes; the hand-off's latency is from the call of release to the next holder's first step.
 pub fn print(markdown: bool, outcomes: &[Outcome]) {
-    let head = [
-        "64 tasks, hold 1 ms",
-        "turns a second",
-        "hand-off p50",
-        "p99",
-        "luckiest / unluckiest task",
-    ];
+    let head = ["64 tasks, hold 1 ms", "turns a second", "hand-off p50", "p99", "luckiest / unluckiest task"];
     let micros = |outcome: &Outcome, quantile| {
-        format!(
-            "{:.1} µs",
-            outcome.handoff.value_at_quantile(quantile) as f64 / 1_000.0
-        )
+        format!("{:.1} µs", outcome.handoff.value_at_quantile(quantile) as f64 / 1_000.0)
     };
     let row = |outcome: &Outcome| {
         [
@@ -97,9 +87,5 @@ pub fn print(markdown: bool, outcomes: &[Outcome]) {
             format!("{} / {}", outcome.luckiest, outcome.unluckiest),
         ]
     };
-    report::grid(
-        markdown,
-        &head.map(str::to_owned),
-        &outcomes.iter().map(row).collect::<Vec<_>>(),
-    );
+    report::grid(markdown, &head.map(str::to_owned), &outcomes.iter().map(row).collect::<Vec<_>>());
 }

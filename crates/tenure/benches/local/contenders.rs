@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use compact_str::CompactString;
 use dashmap::DashMap;
 use lockable::{LockPool, Lockable};
 use tenure::{Guard, Locks};
@@ -13,10 +12,10 @@ pub trait Contender: Sync + 'static {
     type Guard: Send;
 
     /// Locks one name.
-    fn lock(&'static self, name: &CompactString) -> impl Future<Output = Self::Guard> + Send;
+    fn lock(&'static self, name: &str) -> impl Future<Output = Self::Guard> + Send;
 
     /// Locks several names, which are sorted, and has them all in the end.
-    fn lock_all(&'static self, names: &[CompactString]) -> impl Future<Output = Vec<Self::Guard>> + Send;
+    fn lock_all(&'static self, names: &[String]) -> impl Future<Output = Vec<Self::Guard>> + Send;
 
     fn unlock(guard: Self::Guard) -> impl Future<Output = ()> + Send;
 }
@@ -34,11 +33,11 @@ impl Tenure {
 impl Contender for Tenure {
     type Guard = Guard;
 
-    async fn lock(&'static self, name: &CompactString) -> Guard {
+    async fn lock(&'static self, name: &str) -> Guard {
         self.0.lock(name).acquire().await.unwrap()
     }
 
-    async fn lock_all(&'static self, names: &[CompactString]) -> Vec<Guard> {
+    async fn lock_all(&'static self, names: &[String]) -> Vec<Guard> {
         vec![self.0.lock_all(names).acquire().await.unwrap()]
     }
 
@@ -49,29 +48,29 @@ impl Contender for Tenure {
 
 /// A sharded map of async mutexes. It never forgets a name: to do so safely is most of the work of a lock table.
 #[derive(Debug, Default)]
-pub struct Dashed(DashMap<CompactString, Arc<Mutex<()>>>);
+pub struct Dashed(DashMap<String, Arc<Mutex<()>>>);
 
 impl Dashed {
     pub fn make() -> &'static Dashed {
         Box::leak(Box::default())
     }
 
-    fn mutex(&self, name: &CompactString) -> Arc<Mutex<()>> {
+    fn mutex(&self, name: &str) -> Arc<Mutex<()>> {
         if let Some(mutex) = self.0.get(name) {
             return Arc::clone(&mutex);
         }
-        Arc::clone(&self.0.entry(name.clone()).or_default())
+        Arc::clone(&self.0.entry(name.to_owned()).or_default())
     }
 }
 
 impl Contender for Dashed {
     type Guard = OwnedMutexGuard<()>;
 
-    async fn lock(&'static self, name: &CompactString) -> Self::Guard {
+    async fn lock(&'static self, name: &str) -> Self::Guard {
         self.mutex(name).lock_owned().await
     }
 
-    async fn lock_all(&'static self, names: &[CompactString]) -> Vec<Self::Guard> {
+    async fn lock_all(&'static self, names: &[String]) -> Vec<Self::Guard> {
         let mut guards = Vec::with_capacity(names.len());
         for name in names {
             guards.push(self.lock(name).await);
@@ -85,7 +84,7 @@ impl Contender for Dashed {
 }
 
 /// The crate `lockable`, its async pool.
-pub struct Pool(LockPool<CompactString>);
+pub struct Pool(LockPool<String>);
 
 impl Pool {
     pub fn make() -> &'static Pool {
@@ -94,13 +93,13 @@ impl Pool {
 }
 
 impl Contender for Pool {
-    type Guard = <LockPool<CompactString> as Lockable<CompactString, ()>>::Guard<'static>;
+    type Guard = <LockPool<String> as Lockable<String, ()>>::Guard<'static>;
 
-    async fn lock(&'static self, name: &CompactString) -> Self::Guard {
-        self.0.async_lock(name.clone()).await
+    async fn lock(&'static self, name: &str) -> Self::Guard {
+        self.0.async_lock(name.to_owned()).await
     }
 
-    async fn lock_all(&'static self, names: &[CompactString]) -> Vec<Self::Guard> {
+    async fn lock_all(&'static self, names: &[String]) -> Vec<Self::Guard> {
         let mut guards = Vec::with_capacity(names.len());
         for name in names {
             guards.push(self.lock(name).await);

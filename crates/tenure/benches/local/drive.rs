@@ -21,12 +21,7 @@ pub enum Flavour {
 }
 
 impl Flavour {
-    pub const ALL: [Flavour; 4] = [
-        Flavour::Own(1),
-        Flavour::Own(2),
-        Flavour::Shared(1),
-        Flavour::Shared(2),
-    ];
+    pub const ALL: [Flavour; 4] = [Flavour::Own(1), Flavour::Own(2), Flavour::Shared(1), Flavour::Shared(2)];
 
     pub fn threads(self) -> usize {
         match self {
@@ -45,11 +40,7 @@ impl fmt::Display for Flavour {
 }
 
 pub fn shared(threads: usize) -> Runtime {
-    Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-        .unwrap()
+    Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap()
 }
 
 pub fn own() -> Runtime {
@@ -88,9 +79,8 @@ pub fn rate<C: Contender>(
     };
     match flavour {
         Flavour::Own(threads) => thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads)
-                .map(|worker| scope.spawn(move || own().block_on(work(worker))))
-                .collect();
+            let workers: Vec<_> =
+                (0..threads).map(|worker| scope.spawn(move || own().block_on(work(worker)))).collect();
             clock();
             workers.into_iter().map(|worker| worker.join().unwrap()).sum()
         }),

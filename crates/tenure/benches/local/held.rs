@@ -8,7 +8,6 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use compact_str::{CompactString, format_compact};
 use tenure::{Clock, Locks, Memory, Provider, Settings};
 
 use crate::Effort;
@@ -36,22 +35,12 @@ pub fn is_child(words: &[String]) -> bool {
 pub fn print(markdown: bool, effort: Effort) {
     let held = effort.held.to_string();
     let row = |who: &str, child: &str, bar: &str| {
-        [
-            who.to_owned(),
-            ask(&[child, &held]).trim().to_owned(),
-            bar.to_owned(),
-        ]
+        [who.to_owned(), ask(&[child, &held]).trim().to_owned(), bar.to_owned()]
     };
-    let rows = [
-        row("tenure", "tenure", "≤ 200"),
-        row("dashmap + tokio", "dashed", ""),
-        row("lockable", "pool", ""),
-    ];
-    let head = [
-        format!("{held} names held"),
-        "resident bytes each, guard and name included".into(),
-        "bar".into(),
-    ];
+    let rows =
+        [row("tenure", "tenure", "≤ 200"), row("dashmap + tokio", "dashed", ""), row("lockable", "pool", "")];
+    let head =
+        [format!("{held} names held"), "resident bytes each, guard and name included".into(), "bar".into()];
     report::grid(markdown, &head, &rows);
 
     let idle = ask(&["idle", &held, &effort.idle.as_millis().to_string()]);
@@ -77,18 +66,12 @@ pub fn print(markdown: bool, effort: Effort) {
 fn ask(words: &[&str]) -> String {
     let program = std::env::current_exe().unwrap();
     let output = Command::new(program).arg("--child").args(words).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{words:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn names(count: usize) -> Vec<CompactString> {
-    (0..count)
-        .map(|number| format_compact!("order:process:{number:05}"))
-        .collect()
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("order:process:{number:05}")).collect()
 }
 
 /// Resident bytes by which the process grew for each lock that it holds.
@@ -109,10 +92,7 @@ fn bytes<C: Contender>(who: &'static C, count: usize) -> i64 {
 /// The resident bytes of this process, without what it maps from files.
 fn resident() -> i64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))
-        .unwrap_or("0 kB");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or("0 kB");
     line.trim().trim_end_matches(" kB").parse::<i64>().unwrap() * 1_024
 }
 
@@ -132,19 +112,12 @@ fn idle(count: usize, span: Duration) {
         let after = counting.counts();
         assert!(guards.iter().all(|guard| !guard.is_lost()), "a lock was lost");
         let others = after.claims + after.ends - before.claims - before.ends;
-        println!(
-            "{used:.2} {} {} {others}",
-            after.keeps - before.keeps,
-            after.kept - before.kept
-        );
+        println!("{used:.2} {} {} {others}", after.keeps - before.keeps, after.kept - before.kept);
     });
 }
 
 /// The processor time of this process.
 fn cpu() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(
-        u64::try_from(now.tv_sec).unwrap(),
-        u32::try_from(now.tv_nsec).unwrap(),
-    )
+    Duration::new(u64::try_from(now.tv_sec).unwrap(), u32::try_from(now.tv_nsec).unwrap())
 }

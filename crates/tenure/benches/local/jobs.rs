@@ -2,33 +2,27 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use compact_str::{CompactString, format_compact};
-
 use crate::contenders::Contender;
 use crate::drive::Flavour;
 
 /// Names, and the accounts that the bank's locks guard.
 #[derive(Debug)]
 pub struct World {
-    names: Vec<CompactString>,
-    own: Vec<CompactString>,
-    hot: CompactString,
-    accounts: Vec<CompactString>,
+    names: Vec<String>,
+    own: Vec<String>,
+    hot: String,
+    accounts: Vec<String>,
     balances: Vec<AtomicI64>,
 }
 
 impl World {
     pub fn new() -> &'static World {
-        let mut accounts: Vec<_> = (0..1_000)
-            .map(|number| format_compact!("account:{number}"))
-            .collect();
+        let mut accounts: Vec<_> = (0..1_000).map(|number| format!("account:{number}")).collect();
         accounts.sort_unstable();
         Box::leak(Box::new(World {
-            names: (0..100_000)
-                .map(|number| format_compact!("order:process:{number:05}"))
-                .collect(),
-            own: (0..64).map(|worker| format_compact!("own:{worker}")).collect(),
-            hot: CompactString::const_new("order:process:hot"),
+            names: (0..100_000).map(|number| format!("order:process:{number:05}")).collect(),
+            own: (0..64).map(|worker| format!("own:{worker}")).collect(),
+            hot: "order:process:hot".to_owned(),
             balances: accounts.iter().map(|_| AtomicI64::new(1_000)).collect(),
             accounts,
         }))

@@ -5,17 +5,8 @@
 //! ```
 //! Without `--bench`, as in `cargo test --all-targets`, every job runs for a moment, to show that it works.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock and waits")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "what goes wrong in a bench ends it"
-)]
-#![allow(
-    missing_docs,
-    missing_debug_implementations,
-    unreachable_pub,
-    reason = "a program"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong in a bench ends it")]
+#![allow(missing_docs, missing_debug_implementations, unreachable_pub, reason = "a program")]
 
 mod contended;
 mod contenders;
@@ -87,12 +78,8 @@ fn main() {
     }
     let effort = Effort::of(&words);
     let markdown = words.iter().any(|word| word == "--markdown");
-    let only = words
-        .iter()
-        .skip_while(|word| *word != "--only")
-        .nth(1)
-        .map(String::as_str)
-        .unwrap_or_default();
+    let only =
+        words.iter().skip_while(|word| *word != "--only").nth(1).map(String::as_str).unwrap_or_default();
 
     let world = World::new();
     let (tenure, dashed, pool) = (Tenure::make(), Dashed::make(), Pool::make());

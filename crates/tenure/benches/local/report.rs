@@ -15,12 +15,7 @@ pub struct Row {
 
 impl Row {
     pub fn new(title: &'static str, flavour: Flavour, bar: Option<f64>) -> Row {
-        Row {
-            title,
-            flavour,
-            bar,
-            rounds: Vec::new(),
-        }
+        Row { title, flavour, bar, rounds: Vec::new() }
     }
 
     pub fn add(&mut self, rates: [f64; 3]) {
@@ -38,10 +33,7 @@ impl Row {
 
     fn bar(&self) -> String {
         match self.bar {
-            Some(bar) => format!(
-                "≥ {bar}×: {}",
-                if self.ratio(1) >= bar { "met" } else { "MISSED" }
-            ),
+            Some(bar) => format!("≥ {bar}×: {}", if self.ratio(1) >= bar { "met" } else { "MISSED" }),
             None => String::new(),
         }
     }
@@ -75,10 +67,7 @@ pub struct Table {
 
 impl Table {
     pub fn new(who: [&'static str; 3]) -> Table {
-        Table {
-            who,
-            rows: Vec::new(),
-        }
+        Table { who, rows: Vec::new() }
     }
 
     pub fn print(&self, markdown: bool) {
@@ -94,11 +83,7 @@ impl Table {
             to_second,
             "bar".into(),
         ];
-        grid(
-            markdown,
-            &head,
-            &self.rows.iter().map(Row::cells).collect::<Vec<_>>(),
-        );
+        grid(markdown, &head, &self.rows.iter().map(Row::cells).collect::<Vec<_>>());
     }
 }
 
@@ -110,16 +95,9 @@ pub fn grid<const N: usize>(markdown: bool, head: &[String; N], rows: &[[String;
     };
     let widths: [usize; N] = std::array::from_fn(width);
     let line = |row: &[String; N]| {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
         let cells: Vec<String> = cells.collect();
-        if markdown {
-            format!("| {} |", cells.join(" | "))
-        } else {
-            cells.join("  ").trim_end().to_owned()
-        }
+        if markdown { format!("| {} |", cells.join(" | ")) } else { cells.join("  ").trim_end().to_owned() }
     };
     println!("{}", line(head));
     if markdown {

@@ -34,14 +34,7 @@ pub struct Counts {
 impl Counting {
     pub fn over(inner: Arc<dyn Provider>) -> Counting {
         let zero = AtomicU64::default;
-        Counting {
-            inner,
-            origin: None,
-            claims: zero(),
-            keeps: zero(),
-            kept: zero(),
-            ends: zero(),
-        }
+        Counting { inner, origin: None, claims: zero(), keeps: zero(), kept: zero(), ends: zero() }
     }
 
     /// Makes every lease one that ends unless it is renewed: in memory the local ones live as long as the process.
