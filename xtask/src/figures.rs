@@ -19,15 +19,7 @@ pub(crate) fn write(root: &Path) -> Result<&'static str> {
         let table = cargo::output(
             root,
             bench,
-            &[
-                "bench",
-                "--package",
-                "tenure",
-                "--bench",
-                bench,
-                "--",
-                "--markdown",
-            ],
+            &["bench", "--package", "tenure", "--bench", bench, "--", "--markdown"],
         )?;
         // Read anew for each, so that a bench of minutes does not undo what was written meanwhile.
         let page = fs::read_to_string(&path).with_context(|| format!("{PAGE} could not be read"))?;
@@ -41,16 +33,7 @@ pub(crate) fn write(root: &Path) -> Result<&'static str> {
 /// Runs short rounds of the benches and shows their tables.
 pub(crate) fn print(root: &Path) -> Result<&'static str> {
     for bench in BENCHES {
-        let args = [
-            "bench",
-            "--package",
-            "tenure",
-            "--bench",
-            bench,
-            "--",
-            "--markdown",
-            "--quick",
-        ];
+        let args = ["bench", "--package", "tenure", "--bench", bench, "--", "--markdown", "--quick"];
         println!("{}", cargo::output(root, bench, &args)?);
     }
     Ok("short rounds: good for a first look, not for the page")
@@ -58,10 +41,7 @@ pub(crate) fn print(root: &Path) -> Result<&'static str> {
 
 /// `page` with `table` between the marks of `bench`, or `None` when it has none.
 fn replace(page: &str, bench: &str, table: &str) -> Option<String> {
-    let (begin, end) = (
-        format!("<!-- begin {bench} -->\n"),
-        format!("<!-- end {bench} -->"),
-    );
+    let (begin, end) = (format!("<!-- begin {bench} -->\n"), format!("<!-- end {bench} -->"));
     let (before, rest) = page.split_once(&begin)?;
     let (_, after) = rest.split_once(&end)?;
     Some(format!("{before}{begin}{}\n{end}{after}", table.trim_end()))
@@ -75,10 +55,7 @@ mod tests {
     fn a_table_replaces_what_stands_between_its_marks_and_nothing_else() {
         let page = "a\n<!-- begin x -->\nold\n<!-- end x -->\nb <!-- begin y -->\n";
         let new = replace(page, "x", "| new |\n").unwrap();
-        assert_eq!(
-            new,
-            "a\n<!-- begin x -->\n| new |\n<!-- end x -->\nb <!-- begin y -->\n"
-        );
+        assert_eq!(new, "a\n<!-- begin x -->\n| new |\n<!-- end x -->\nb <!-- begin y -->\n");
         assert!(replace(page, "y", "t").is_none());
     }
 }

@@ -45,27 +45,15 @@ fn dispatch(words: &[&str]) -> Result<&'static str> {
 
 /// The directory of the workspace's manifest.
 fn root() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("xtask lies in the workspace")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     Ok(root.to_owned())
 }
 
 /// Everything that a change must pass, but for formatting and lints.
 fn test(root: &Path) -> Result<&'static str> {
     packages::install()?;
-    cargo::run(
-        root,
-        "tests, benches once, examples built",
-        &["test", "--workspace", "--all-targets"],
-        &[],
-    )?;
-    cargo::run(
-        root,
-        "examples in the documentation",
-        &["test", "--workspace", "--doc"],
-        &[],
-    )?;
+    cargo::run(root, "tests, benches once, examples built", &["test", "--workspace", "--all-targets"], &[])?;
+    cargo::run(root, "examples in the documentation", &["test", "--workspace", "--doc"], &[])?;
     cargo::run(root, "the library alone", &["check", "--package", "tenure"], &[])?;
     let docs = ["doc", "--workspace", "--no-deps"];
     cargo::run(root, "documentation", &docs, &[("RUSTDOCFLAGS", "-D warnings")])?;

@@ -66,41 +66,26 @@ pub(crate) fn install() -> Result<()> {
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
     let tried = match Apt::find() {
         Some(apt) => apt.install(&packages),
-        None => Err(anyhow::anyhow!(
-            "this machine has no apt-get that may install, as root or by sudo"
-        )),
+        None => Err(anyhow::anyhow!("this machine has no apt-get that may install, as root or by sudo")),
     };
     if let Err(error) = tried {
         eprintln!("xtask: {error:#}");
     }
-    let left: Vec<&str> = self::missing()
-        .iter()
-        .filter(|need| need.used)
-        .map(|need| need.package)
-        .collect();
+    let left: Vec<&str> = self::missing().iter().filter(|need| need.used).map(|need| need.package).collect();
     if left.is_empty() {
         return Ok(());
     }
-    bail!(
-        "install what the tests use, by the means of this machine, and call again: {}",
-        left.join(" ")
-    );
+    bail!("install what the tests use, by the means of this machine, and call again: {}", left.join(" "));
 }
 
 fn missing() -> Vec<&'static Need> {
-    NEEDS
-        .iter()
-        .filter(|need| !need.binaries.iter().any(|binary| is_installed(binary)))
-        .collect()
+    NEEDS.iter().filter(|need| !need.binaries.iter().any(|binary| is_installed(binary))).collect()
 }
 
 fn is_installed(binary: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Servers lie outside of a user's PATH, and PostgreSQL's in a directory per version.
-    let versions = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     std::env::split_paths(&path)
         .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")])
         .chain(versions.map(|version| version.path().join("bin")))
@@ -120,11 +105,7 @@ impl Apt {
     fn find() -> Option<Apt> {
         let runs = |program: &str, args: &[&str]| {
             let mut command = Command::new(program);
-            command
-                .args(args)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
+            command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             command.status().is_ok_and(|status| status.success())
         };
         if !runs("apt-get", &["--version"]) {
@@ -148,12 +129,7 @@ impl Apt {
     fn apt_get(&self, args: &[&str]) -> Result<()> {
         eprintln!("xtask: apt-get {}", args.join(" "));
         // Another apt may be at work: wait for it rather than fail.
-        let mut words = vec![
-            "DEBIAN_FRONTEND=noninteractive",
-            "apt-get",
-            "-o",
-            "DPkg::Lock::Timeout=300",
-        ];
+        let mut words = vec!["DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300"];
         words.extend(args);
         self.run("env", &words)
     }
@@ -187,10 +163,8 @@ impl NoServices<'_> {
             return Ok(if ours { Some(NoServices(apt)) } else { None });
         }
         let rule = NoServices(apt);
-        let write = format!(
-            "printf '%s\\n' '#!/bin/sh' '{}' 'exit 101' >{RULE} && chmod 755 {RULE}",
-            Self::MARK
-        );
+        let write =
+            format!("printf '%s\\n' '#!/bin/sh' '{}' 'exit 101' >{RULE} && chmod 755 {RULE}", Self::MARK);
         apt.run("sh", &["-c", &write])?;
         Ok(Some(rule))
     }

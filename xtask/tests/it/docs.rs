@@ -12,18 +12,11 @@ struct Named<'a> {
 /// The tests that `text` names.
 fn named(text: &str) -> Vec<Named<'_>> {
     let quoted = text.split('`').skip(1).step_by(2);
-    quoted
-        .filter_map(|word| word.split_once(".rs::"))
-        .map(|(path, test)| Named { path, test })
-        .collect()
+    quoted.filter_map(|word| word.split_once(".rs::")).map(|(path, test)| Named { path, test }).collect()
 }
 
 fn read<'a>(files: &'a [File], path: &str) -> &'a str {
-    &files
-        .iter()
-        .find(|file| file.path == path)
-        .unwrap_or_else(|| panic!("{path} is missing"))
-        .text
+    &files.iter().find(|file| file.path == path).unwrap_or_else(|| panic!("{path} is missing")).text
 }
 
 #[test]
@@ -51,12 +44,20 @@ fn each_guarantee_has_a_section_that_names_tests_which_exist() {
 }
 
 #[test]
+fn the_readme_shows_a_held_lock_in_twelve_lines_of_an_example_that_compiles() {
+    let files = tree::all();
+    let readme = read(&files, "README.md");
+    let example = read(&files, "crates/tenure/examples/quickstart.rs");
+    let block =
+        readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("README has Rust");
+    assert!(block.lines().count() <= 12, "lines={}", block.lines().count());
+    assert!(example.contains(block), "the README's first Rust block is not a part of quickstart.rs");
+}
+
+#[test]
 fn every_rust_example_in_the_documentation_is_compiled() {
     let mut findings = Vec::new();
-    for file in tree::all()
-        .iter()
-        .filter(|file| file.path.ends_with(".rs") || file.path.ends_with(".md"))
-    {
+    for file in tree::all().iter().filter(|file| file.path.ends_with(".rs") || file.path.ends_with(".md")) {
         for (number, line) in file.lines() {
             let fence = line.trim_start_matches(['/', '!', ' ']);
             if fence.starts_with("```") && fence.contains(concat!("ign", "ore")) {
@@ -64,10 +65,7 @@ fn every_rust_example_in_the_documentation_is_compiled() {
             }
         }
     }
-    none(
-        "an example that is not compiled is a promise that nobody checks",
-        &findings,
-    );
+    none("an example that is not compiled is a promise that nobody checks", &findings);
 }
 
 #[test]
@@ -93,10 +91,7 @@ fn links_between_documents_lead_to_files() {
 #[test]
 fn no_path_of_a_developers_machine_stands_in_a_file() {
     let root = tree::root().to_str().unwrap().to_owned();
-    let mut banned = vec![
-        concat!("/ro", "ot/").to_owned(),
-        concat!("/Us", "ers/").to_owned(),
-    ];
+    let mut banned = vec![concat!("/ro", "ot/").to_owned(), concat!("/Us", "ers/").to_owned()];
     // A checkout near the root of the file system has a path that says nothing.
     banned.extend((root.matches('/').count() > 2).then_some(root));
     let mut findings = Vec::new();

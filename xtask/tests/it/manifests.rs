@@ -6,10 +6,7 @@ use crate::tree;
 #[test]
 fn versions_of_dependencies_stand_in_the_workspace_manifest_alone() {
     let mut findings = Vec::new();
-    for file in tree::all()
-        .iter()
-        .filter(|file| file.path.ends_with("/Cargo.toml"))
-    {
+    for file in tree::all().iter().filter(|file| file.path.ends_with("/Cargo.toml")) {
         let mut inside = false;
         for (number, line) in file.lines() {
             if line.starts_with('[') {
@@ -25,10 +22,7 @@ fn versions_of_dependencies_stand_in_the_workspace_manifest_alone() {
 #[test]
 fn every_crate_takes_the_lints_of_the_workspace() {
     let mut findings = Vec::new();
-    for file in tree::all()
-        .iter()
-        .filter(|file| file.path.ends_with("/Cargo.toml"))
-    {
+    for file in tree::all().iter().filter(|file| file.path.ends_with("/Cargo.toml")) {
         if !file.text.contains("[lints]\nworkspace = true") {
             findings.push(file.path.clone());
         }

@@ -84,9 +84,7 @@ fn no_test_sleeps_but_those_listed() {
         let own = file.own_lines().count();
         let aside =
             file.path.contains("/tests/") || file.path.starts_with("crates/tenure-testkit/src/conformance/");
-        let asleep = file
-            .lines()
-            .filter(|(number, line)| (aside || *number > own) && line.contains(sleep));
+        let asleep = file.lines().filter(|(number, line)| (aside || *number > own) && line.contains(sleep));
         if !SLEEPERS.iter().any(|(path, _)| file.path.starts_with(path)) {
             findings.extend(asleep.map(|(number, line)| format!("{}:{number} {}", file.path, line.trim())));
         }
@@ -101,10 +99,7 @@ fn every_listed_sleeper_still_sleeps() {
         assert!(!reason.is_empty(), "{path} has no reason");
         let sleeps =
             |file: &tree::File| file.path.starts_with(path) && file.text.contains(concat!("sleep", "("));
-        assert!(
-            files.iter().any(sleeps),
-            "{path} sleeps no more: take it off the list"
-        );
+        assert!(files.iter().any(sleeps), "{path} sleeps no more: take it off the list");
     }
 }
 
@@ -125,10 +120,7 @@ fn dependencies_inside_the_library_point_downward() {
         let Some(path) = file.path.strip_prefix("crates/tenure/src/") else {
             continue;
         };
-        let siblings = rules
-            .iter()
-            .filter(|(part, _)| path.starts_with(part))
-            .flat_map(|(_, banned)| banned);
+        let siblings = rules.iter().filter(|(part, _)| path.starts_with(part)).flat_map(|(_, banned)| banned);
         let mut banned: Vec<&str> = siblings.copied().collect();
         if vocabulary.iter().any(|file| file == path) {
             banned.extend(["crate::memory", "crate::file", "crate::http"]);

@@ -13,27 +13,19 @@ pub(crate) struct File {
 impl File {
     /// The lines with their numbers.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text
-            .lines()
-            .enumerate()
-            .map(|(index, line)| (index + 1, line))
+        self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 
     /// The lines of the library or program itself: without the unit tests, which stand at the end of a file.
     pub(crate) fn own_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let tests = self
-            .text
-            .find("#[cfg(test)]\nmod tests {")
-            .unwrap_or(self.text.len());
+        let tests = self.text.find("#[cfg(test)]\nmod tests {").unwrap_or(self.text.len());
         let own = self.text.get(..tests).unwrap_or_default();
         own.lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 
     /// Whether all of it is for tests, benches or examples.
     pub(crate) fn is_aside(&self) -> bool {
-        ["/tests/", "/benches/", "/examples/"]
-            .iter()
-            .any(|part| self.path.contains(part))
+        ["/tests/", "/benches/", "/examples/"].iter().any(|part| self.path.contains(part))
     }
 }
 
@@ -52,10 +44,7 @@ pub(crate) fn all() -> Vec<File> {
 
 /// All Rust files.
 pub(crate) fn rust() -> Vec<File> {
-    all()
-        .into_iter()
-        .filter(|file| file.path.ends_with(".rs"))
-        .collect()
+    all().into_iter().filter(|file| file.path.ends_with(".rs")).collect()
 }
 
 fn walk(directory: &Path, files: &mut Vec<File>) {
@@ -68,13 +57,7 @@ fn walk(directory: &Path, files: &mut Vec<File>) {
         if entry.file_type().unwrap().is_dir() {
             walk(&entry.path(), files);
         } else if let Ok(text) = fs::read_to_string(entry.path()) {
-            let path = entry
-                .path()
-                .strip_prefix(root())
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .replace('\\', "/");
+            let path = entry.path().strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/");
             files.push(File { path, text });
         }
     }
