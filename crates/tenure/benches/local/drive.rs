@@ -98,3 +98,24 @@ pub fn rate<C: Contender>(
         }
     }
 }
+
+/// How many cores two busy threads get at this moment: less than two, and a figure for two threads says little.
+pub fn cores() -> f64 {
+    let (began, spent) = (Instant::now(), cpu());
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while began.elapsed() < Duration::from_millis(20) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+    });
+    (cpu() - spent).as_secs_f64() / began.elapsed().as_secs_f64()
+}
+
+/// The processor time of this process.
+pub fn cpu() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(now.tv_sec).unwrap(), u32::try_from(now.tv_nsec).unwrap())
+}

@@ -106,18 +106,12 @@ fn idle(count: usize, span: Duration) {
         for name in names(count) {
             guards.push(locks.lock(&name).acquire().await.unwrap());
         }
-        let (before, spent, began) = (counting.counts(), cpu(), Instant::now());
+        let (before, spent, began) = (counting.counts(), drive::cpu(), Instant::now());
         tokio::time::sleep(span).await;
-        let used = (cpu() - spent).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
+        let used = (drive::cpu() - spent).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
         let after = counting.counts();
         assert!(guards.iter().all(|guard| !guard.is_lost()), "a lock was lost");
         let others = after.claims + after.ends - before.claims - before.ends;
         println!("{used:.2} {} {} {others}", after.keeps - before.keeps, after.kept - before.kept);
     });
-}
-
-/// The processor time of this process.
-fn cpu() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(u64::try_from(now.tv_sec).unwrap(), u32::try_from(now.tv_nsec).unwrap())
 }

@@ -90,6 +90,7 @@ fn main() {
         drive::warm(dashed, world, job);
         drive::warm(pool, world, job);
         let mut row = Row::new(job.title(), flavour, job.bar(flavour));
+        table.cores.push(drive::cores());
         for round in 0..effort.rounds {
             // Each round begins with another contender, so that none always runs on the warmest machine.
             let mut rates = [0.0; 3];

@@ -63,14 +63,19 @@ impl fmt::Display for Row {
 pub struct Table {
     who: [&'static str; 3],
     pub rows: Vec<Row>,
+    /// The cores that were free before each of the rows.
+    pub cores: Vec<f64>,
 }
 
 impl Table {
     pub fn new(who: [&'static str; 3]) -> Table {
-        Table { who, rows: Vec::new() }
+        Table { who, rows: Vec::new(), cores: Vec::new() }
     }
 
     pub fn print(&self, markdown: bool) {
+        let least = self.cores.iter().copied().fold(f64::INFINITY, f64::min);
+        let cores = median(self.cores.iter().copied());
+        println!("{}. Two busy threads got {cores:.2} of them (median; least {least:.2}).\n", machine());
         let [ours, first, second] = self.who.map(str::to_owned);
         let (to_first, to_second) = (format!("to {first}"), format!("to {second}"));
         let head = [
@@ -85,6 +90,14 @@ impl Table {
         ];
         grid(markdown, &head, &self.rows.iter().map(Row::cells).collect::<Vec<_>>());
     }
+}
+
+/// What ran this.
+fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("processor unknown");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{cores} cores of {}", model.trim_start_matches([' ', '\t', ':']))
 }
 
 /// Prints a table: aligned, or as Markdown.
