@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 use smallvec::SmallVec;
@@ -71,15 +72,21 @@ impl fmt::Debug for Name {
 }
 
 /// The names of one claim: at least one, without duplicates; sorted by their bytes, or ranked by the caller.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Names(SmallVec<[Name; 2]>);
+#[derive(Clone)]
+pub struct Names(Few);
+
+/// One and two names, by far the most usual, need no allocation of their own.
+#[derive(Clone)]
+enum Few {
+    One(Name),
+    Two([Name; 2]),
+    Many(Arc<[Name]>),
+}
 
 impl Names {
     /// One name.
     pub fn one(name: Name) -> Self {
-        let mut names = SmallVec::new();
-        names.push(name);
-        Names(names)
+        Names(Few::One(name))
     }
 
     /// Several names, in any order.
@@ -90,7 +97,7 @@ impl Names {
         let mut names: SmallVec<[Name; 2]> = names.into_iter().collect();
         names.sort_unstable();
         check_sorted(&names)?;
-        Ok(Names(names))
+        Ok(Names::few(names))
     }
 
     /// Several names in the order in which they are preferred: what a claim on any of them takes first.
@@ -102,7 +109,7 @@ impl Names {
         let mut sorted = names.clone();
         sorted.sort_unstable();
         check_sorted(&sorted)?;
-        Ok(Names(names))
+        Ok(Names::few(names))
     }
 
     /// Parses and collects several names, in any order.
@@ -114,35 +121,58 @@ impl Names {
         Names::new(names)
     }
 
+    fn few(mut names: SmallVec<[Name; 2]>) -> Self {
+        match names.len() {
+            1 => Names(Few::One(names.remove(0))),
+            2 => Names(match names.into_inner() {
+                Ok(two) => Few::Two(two),
+                Err(spilled) => Few::Many(spilled.into_vec().into()),
+            }),
+            _ => Names(Few::Many(names.into_vec().into())),
+        }
+    }
+
     /// The names in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Name> {
-        self.0.iter()
+        self.as_slice().iter()
     }
 
     /// The names as a slice, in order.
     pub fn as_slice(&self) -> &[Name] {
-        &self.0
+        match &self.0 {
+            Few::One(name) => std::slice::from_ref(name),
+            Few::Two(names) => names,
+            Few::Many(names) => names,
+        }
     }
 
     /// How many there are; never zero.
     #[allow(clippy::len_without_is_empty, reason = "never empty")]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.as_slice().len()
     }
 
     /// The first of them.
     pub fn first(&self) -> &Name {
-        self.0.first().expect("names are never empty")
+        self.as_slice().first().expect("names are never empty")
     }
 
     /// The only name, when there is one alone.
     pub fn single(&self) -> Option<&Name> {
-        match self.as_slice() {
-            [name] => Some(name),
-            _ => None,
+        match &self.0 {
+            Few::One(name) => Some(name),
+            Few::Two(_) | Few::Many(_) => None,
         }
     }
 }
+
+impl PartialEq for Names {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Names {}
 
 fn check_sorted(names: &[Name]) -> Result<(), Error> {
     if names.is_empty() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::claim::{Claim, Meta, Mode, Pick};
 use crate::clock::Instant;
-use crate::engine::{Guard, Hold};
+use crate::engine::{Guard, Hold, spares};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::locks::Locks;
@@ -130,7 +130,7 @@ impl<'a> Request<'a> {
 
     /// The immediate way, where the store has one, the request is of its kind and right, and the names are free.
     fn at_once(&mut self) -> Option<Guard> {
-        let anchor = self.locks.anchor()?;
+        let store = self.locks.0.engine.immediate.as_ref()?;
         let plain = self.mode == Mode::Exclusive && self.pick == Pick::All && self.linger.is_zero();
         if !plain || self.holder.is_some() || limits::check_ttl(self.ttl).is_err() {
             return None;
@@ -139,8 +139,8 @@ impl<'a> Request<'a> {
         if names.len() > self.locks.0.max_names || self.locks.0.engine.check_open().is_err() {
             return None;
         }
-        let token = anchor.immediate.take(names, self.locks.0.meta.as_ref())?;
-        Some(Guard(Hold::thin(Arc::clone(anchor), self.names.take()?, token)))
+        let token = store.take(names, self.locks.0.meta.as_ref())?;
+        Some(Guard(Hold::thin(spares::borrow(store), self.names.take()?, token)))
     }
 
     fn claim(mut self, wait: bool) -> Result<Claim> {

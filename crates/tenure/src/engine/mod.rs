@@ -14,6 +14,7 @@ mod keepalive;
 mod local;
 mod pursuit;
 mod reaper;
+pub(crate) mod spares;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,7 @@ use self::cohort::Cohorts;
 pub(crate) use self::counters::Counters;
 pub use self::counters::Stats;
 pub use self::guard::Guard;
-pub(crate) use self::guard::{Anchor, Hold};
+pub(crate) use self::guard::Hold;
 use self::held::HeldLease;
 use self::keepalive::Keepalive;
 use self::pursuit::{Mailbox, Outcome, Pursuit};

@@ -235,9 +235,7 @@ impl Immediate for Store {
             held &= match self.lane.give(name, token) {
                 Given::Done => true,
                 Given::NotHeld => false,
-                Given::Fat => {
-                    self.step(None, |table, now| table.end(now, &inward(name, token))) == Ended::Released
-                }
+                Given::Fat => self.end(&inward(name, token)) == Ended::Released,
             };
         }
         held
