@@ -65,31 +65,31 @@ impl Locks {
 
     /// A lock that one holder has at a time.
     pub fn lock(&self, name: impl AsRef<str>) -> Request<'_> {
-        Request::new(self, Name::new(name).map(Names::one), Mode::Exclusive, Pick::All)
+        Request::new(self, Name::new(name).map(Names::one))
     }
 
     /// A lock that many readers share, and that excludes [`lock`](Self::lock) on the same name.
     ///
     /// Fair: a reader does not pass a writer that waits.
     pub fn lock_shared(&self, name: impl AsRef<str>) -> Request<'_> {
-        Request::new(self, Name::new(name).map(Names::one), Mode::Shared, Pick::All)
+        Request::new(self, Name::new(name).map(Names::one)).mode(Mode::Shared)
     }
 
     /// One of `of` permits of a name: a semaphore. Every user of the name must state the same number.
     pub fn permit(&self, name: impl AsRef<str>, of: u32) -> Request<'_> {
-        Request::new(self, Name::new(name).map(Names::one), Mode::Permits { take: 1, of }, Pick::All)
+        Request::new(self, Name::new(name).map(Names::one)).mode(Mode::Permits { take: 1, of })
     }
 
     /// All of these names or none, in one atomic step: no order to agree on, no deadlock between batches.
     pub fn lock_all<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Request<'_> {
-        Request::new(self, Names::parse(names), Mode::Exclusive, Pick::All)
+        Request::new(self, Names::parse(names))
     }
 
     /// One of these names, the first that is free; more with [`Request::count`]. [`Guard::names`](crate::Guard::names) tells
     /// which.
     pub fn lock_any<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Request<'_> {
         let names = names.into_iter().map(Name::new).collect::<Result<Vec<_>>>().and_then(Names::ranked);
-        Request::new(self, names, Mode::Exclusive, Pick::Any { count: 1 })
+        Request::new(self, names).pick(Pick::Any { count: 1 })
     }
 
     /// Each of these names by itself, in one trip: a guard for each that was free.

@@ -12,7 +12,7 @@ use crate::claim::{Digest, LeaseId};
 use crate::error::{Error, Result};
 use crate::lease::{Ended, Why};
 use crate::name::Names;
-use crate::provider::Immediate;
+use crate::provider::{Immediate, Ticket};
 use crate::token::FencingToken;
 
 /// A lease that is held. One type for every mode.
@@ -32,7 +32,8 @@ impl Guard {
     /// The fencing token: give it to the resource with the first read and with every write.
     pub fn token(&self) -> FencingToken {
         match self.0.kind() {
-            Kind::Thin { token, .. } | Kind::Leased { token, .. } => *token,
+            Kind::Thin { ticket, .. } => ticket.token,
+            Kind::Leased { token, .. } => *token,
         }
     }
 
@@ -47,7 +48,7 @@ impl Guard {
     /// The digest under which the lease is listed.
     pub fn lease(&self) -> Digest {
         match self.0.kind() {
-            Kind::Thin { token, .. } => LeaseId::inward(*token, 0).digest(),
+            Kind::Thin { ticket, .. } => LeaseId::inward(ticket.token, 0).digest(),
             Kind::Leased { lease, .. } => lease.id.digest(),
         }
     }
@@ -55,7 +56,7 @@ impl Guard {
     /// Whether the lease is lost. Compares with the clock: right even when the runtime is starved.
     pub fn is_lost(&self) -> bool {
         match self.0.kind() {
-            Kind::Thin { store, names, token } => !store.holds(names, *token),
+            Kind::Thin { store, names, ticket } => !store.holds(names, ticket.token),
             Kind::Leased { engine, lease, .. } => lease.lost(engine.clock.now()).is_some(),
         }
     }
@@ -87,8 +88,8 @@ impl Guard {
     /// May be dropped at any time and called again.
     pub async fn lost(&self) -> Why {
         match self.0.kind() {
-            Kind::Thin { store, names, token } => {
-                store.forced(names, *token).await;
+            Kind::Thin { store, names, ticket } => {
+                store.forced(names, ticket.token).await;
                 Why::Forced
             }
             Kind::Leased { engine, lease, .. } => loop {
@@ -133,9 +134,9 @@ impl Guard {
             return Ok(());
         };
         match kind {
-            Kind::Thin { store, names, token } => {
-                let held = store.holds(&names, token);
-                store.give(&names, token);
+            Kind::Thin { store, names, ticket } => {
+                let held = store.holds(&names, ticket.token);
+                store.give(&names, ticket);
                 spares::give_back(store);
                 held.then_some(()).ok_or_else(|| gone(Why::Forced))
             }
@@ -175,14 +176,14 @@ pub(crate) struct Hold(Option<Kind>);
 
 enum Kind {
     /// A name in the fast lane of a store inside this process.
-    Thin { store: Arc<dyn Immediate>, names: Names, token: FencingToken },
+    Thin { store: Arc<dyn Immediate>, names: Names, ticket: Ticket },
     /// A lease at the store. `local`: it belongs to the local tier and may be handed on.
     Leased { engine: Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken, local: bool },
 }
 
 impl Hold {
-    pub(crate) fn thin(store: Arc<dyn Immediate>, names: Names, token: FencingToken) -> Self {
-        Hold(Some(Kind::Thin { store, names, token }))
+    pub(crate) fn thin(store: Arc<dyn Immediate>, names: Names, ticket: Ticket) -> Self {
+        Hold(Some(Kind::Thin { store, names, ticket }))
     }
 
     pub(crate) fn direct(engine: &Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken) -> Self {
@@ -209,8 +210,8 @@ impl Drop for Hold {
     fn drop(&mut self) {
         match self.0.take() {
             None => {}
-            Some(Kind::Thin { store, names, token }) => {
-                store.give(&names, token);
+            Some(Kind::Thin { store, names, ticket }) => {
+                store.give(&names, ticket);
                 spares::give_back(store);
             }
             Some(Kind::Leased { engine, lease, local, .. }) => {

@@ -25,7 +25,9 @@ use crate::error::Result;
 use crate::lease::{Claimed, Ended, Kept, Kind, Listed, Page, Query};
 use crate::limits;
 use crate::name::{Name, Names};
-use crate::provider::{Caps, Event, Force, Forced, Fut, Immediate, Keep, Listener, Provider, Takeover};
+use crate::provider::{
+    Caps, Event, Force, Forced, Fut, Immediate, Keep, Listener, Provider, Takeover, Ticket,
+};
 use crate::token::{Epoch, FencingToken};
 
 /// The memory provider. Clones are the same store.
@@ -104,6 +106,14 @@ impl Store {
             for listener in listeners.iter() {
                 listener.on(event.clone());
             }
+        }
+    }
+
+    fn give_one(&self, name: &Name, hash: u64, token: FencingToken) -> bool {
+        match self.lane.give(name, hash, token) {
+            Given::Done => true,
+            Given::NotHeld => false,
+            Given::Fat => self.end(&inward(name, token)) == Ended::Released,
         }
     }
 
@@ -225,20 +235,18 @@ fn with_thin(found: Vec<Listed>, thin: Vec<(Name, Thin)>) -> Vec<Listed> {
 }
 
 impl Immediate for Store {
-    fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<FencingToken> {
+    fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
         self.lane.take(names, meta)
     }
 
-    fn give(&self, names: &Names, token: FencingToken) -> bool {
-        let mut held = true;
-        for name in names {
-            held &= match self.lane.give(name, token) {
-                Given::Done => true,
-                Given::NotHeld => false,
-                Given::Fat => self.end(&inward(name, token)) == Ended::Released,
-            };
+    fn give(&self, names: &Names, ticket: Ticket) -> bool {
+        if let Some(name) = names.single() {
+            return self.give_one(name, ticket.hint, ticket.token);
         }
-        held
+        // All of them, also when one was forced from the holder.
+        let lost =
+            names.iter().filter(|name| !self.give_one(name, self.lane.hash(name), ticket.token)).count();
+        lost == 0
     }
 
     fn end(&self, lease: &LeaseId) -> Ended {
