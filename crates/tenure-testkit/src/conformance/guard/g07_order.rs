@@ -45,18 +45,18 @@ pub async fn hand_off_inside_a_process_is_bounded_while_others_wait(stage: Stage
     let handed = Arc::new(Mutex::new(0_usize));
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..8 {
-        let (locks, handed) = (busy.clone(), Arc::clone(&handed));
+        let (locks, handed, clock) = (busy.clone(), Arc::clone(&handed), stage.clock());
         tasks.spawn(async move {
             loop {
                 let guard = locks.lock("x").acquire().await.unwrap();
                 *handed.lock() += 1;
-                tokio::task::yield_now().await;
+                clock.sleep_until(clock.now() + Duration::from_millis(1)).await;
                 drop(guard);
             }
         });
     }
     while *handed.lock() < 100 {
-        tokio::task::yield_now().await;
+        stage.pass(Duration::from_millis(1)).await;
     }
     let trips = wire.all_trips();
     assert!(trips < 60, "100 hand-offs cost {trips} trips");
