@@ -26,7 +26,9 @@ use crate::error::Result;
 use crate::lease::{Claimed, Ended, Kept, Kind, Listed, Page, Query};
 use crate::limits;
 use crate::name::{Name, Names};
-use crate::provider::{Caps, Event, Force, Forced, Fut, Immediate, Keep, Listener, Provider, Takeover};
+use crate::provider::{
+    Caps, Event, Force, Forced, Fut, Immediate, Keep, Listener, Provider, Takeover, Ticket,
+};
 use crate::token::{Epoch, FencingToken};
 
 /// The memory provider. Clones are the same store.
@@ -105,6 +107,14 @@ impl Store {
             for listener in listeners.iter() {
                 listener.on(event.clone());
             }
+        }
+    }
+
+    fn give_one(&self, name: &Name, hash: u64, token: FencingToken) -> bool {
+        match self.lane.give(name, hash, token) {
+            Given::Done => true,
+            Given::NotHeld => false,
+            Given::Fat => self.end(&inward(name, token)) == Ended::Released,
         }
     }
 
@@ -226,17 +236,20 @@ fn with_thin(found: Vec<Listed>, thin: Vec<(Name, Thin)>) -> Vec<Listed> {
 }
 
 impl Immediate for Store {
-    fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<FencingToken> {
+    fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
         self.lane.take(names, meta)
     }
 
-    fn give(&self, names: &Names, token: FencingToken) -> bool {
+    fn give(&self, names: &Names, ticket: Ticket) -> bool {
+        if let Some(name) = names.single() {
+            return self.give_one(name, ticket.hint, ticket.token);
+        }
         let (mut held, mut fat) = (true, SmallVec::<[LeaseId; 2]>::new());
         for name in names {
-            match self.lane.give(name, token) {
+            match self.lane.give(name, self.lane.hash(name), ticket.token) {
                 Given::Done => {}
                 Given::NotHeld => held = false,
-                Given::Fat => fat.push(inward(name, token)),
+                Given::Fat => fat.push(inward(name, ticket.token)),
             }
         }
         // In one step, so that what one name frees is not granted before the others are free.
