@@ -3,7 +3,9 @@
 //! Nothing here has a task or a timer, and nothing lasts longer than the process. Its local leases need no renewal:
 //! the process that would have to die for one to be abandoned is the store itself.
 
+mod image;
 mod lane;
+mod leases;
 mod listing;
 mod rules;
 pub mod table;
@@ -107,14 +109,6 @@ impl Store {
             for listener in listeners.iter() {
                 listener.on(event.clone());
             }
-        }
-    }
-
-    fn give_one(&self, name: &Name, hash: u64, token: FencingToken) -> bool {
-        match self.lane.give(name, hash, token) {
-            Given::Done => true,
-            Given::NotHeld => false,
-            Given::Fat => self.end(&inward(name, token)) == Ended::Released,
         }
     }
 
@@ -241,15 +235,14 @@ impl Immediate for Store {
     }
 
     fn give(&self, names: &Names, ticket: Ticket) -> bool {
-        if let Some(name) = names.single() {
-            return self.give_one(name, ticket.hint, ticket.token);
-        }
+        let Ticket { token, hint } = ticket;
         let (mut held, mut fat) = (true, SmallVec::<[LeaseId; 2]>::new());
         for name in names {
-            match self.lane.give(name, self.lane.hash(name), ticket.token) {
+            let hash = if names.single().is_some() { hint } else { self.lane.hash(name) };
+            match self.lane.give(name, hash, token) {
                 Given::Done => {}
                 Given::NotHeld => held = false,
-                Given::Fat => fat.push(inward(name, ticket.token)),
+                Given::Fat => fat.push(inward(name, token)),
             }
         }
         // In one step, so that what one name frees is not granted before the others are free.

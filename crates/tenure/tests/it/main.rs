@@ -3,4 +3,5 @@
 mod conformance;
 mod differential;
 mod stands;
+mod file;
 mod surface;
