@@ -81,10 +81,20 @@ impl Store {
     }
 
     fn tell_own(&self, event: &Event) {
-        self.listeners
-            .read()
-            .iter()
-            .for_each(|listener| listener.on(event.clone()));
+        self.listeners.read().iter().for_each(|listener| listener.on(event.clone()));
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// Lets the database grow no more, or again.
+    pub(super) fn limit_pages(&self, limit: bool) {
+        self.desk.worker(|worker| worker.limit_pages(limit));
+    }
+
+    /// How many claims the mirror has loaded.
+    pub(super) fn loaded(&self) -> usize {
+        self.desk.worker(|worker| worker.loaded())
     }
 }
 
@@ -101,12 +111,7 @@ impl HasDesk for Store {
                 let _ = self.socket.send_to(&datagram, self.seats.address(label));
             }
         }
-        outcome
-            .events
-            .get(&self.own)
-            .into_iter()
-            .flatten()
-            .for_each(|event| self.tell_own(event));
+        outcome.events.get(&self.own).into_iter().flatten().for_each(|event| self.tell_own(event));
         self.ear.watch(outcome.watch);
     }
 }

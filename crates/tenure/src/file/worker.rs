@@ -52,15 +52,7 @@ impl Worker {
         let _passage = entry.enter(Hurry::Ordinary)?;
         let mut database = Database::open(directory)?;
         database.enter_boot(boot, clock.now())?;
-        let mut worker = Worker {
-            clock,
-            gate,
-            seats,
-            database,
-            mirror: None,
-            own: 0,
-            transactions: 0,
-        };
+        let mut worker = Worker { clock, gate, seats, database, mirror: None, own: 0, transactions: 0 };
         worker.bury_all()?;
         let seat = worker.seats.take()?;
         let db = &worker.database.db;
@@ -93,16 +85,18 @@ impl Worker {
         self.inside(work)
     }
 
-    /// Makes the store as small and as safe as can be, after the own seat was given up.
+    /// Leaves the store as small and as safe as can be when nobody else has it open, after the own seat was given up.
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
         let gate = Arc::clone(&self.gate);
         let _passage = gate.enter(Hurry::Ordinary)?;
+        let db = &self.database.db;
+        let others: bool = db.query_row("select exists (select 1 from seats)", [], |row| row.get(0))?;
+        if others {
+            return Ok(());
+        }
         self.sync_if_alone()?;
         self.tidy()?;
-        // Other connections may be reading: the log is then left to them.
-        let db = &self.database.db;
-        db.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
-        Ok(())
+        Ok(self.database.db.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?)
     }
 
     fn inside<T>(
@@ -117,14 +111,7 @@ impl Worker {
         let mut outcome = Outcome::default();
         let now = self.clock.now();
         let (seats, own) = (&*self.seats, self.own);
-        let mut steps = Steps {
-            db,
-            mirror: &mut mirror,
-            seats,
-            own,
-            now,
-            outcome: &mut outcome,
-        };
+        let mut steps = Steps { db, mirror: &mut mirror, seats, own, now, outcome: &mut outcome };
         let answer = work(&mut steps)?;
         steps.skip_the_dead()?;
         mirror.save(db, now)?;
@@ -145,22 +132,14 @@ impl Worker {
     /// Gives up the seats of all dead processes, and removes files that belong to no seat.
     fn bury_all(&mut self) -> Result<(), Fault> {
         let mut statement = self.database.db.prepare("select seat from seats")?;
-        let seats = statement
-            .query_map([], |row| row.get(0))?
-            .collect::<Result<Vec<i64>, _>>()?;
+        let seats = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
         drop(statement);
         self.inside(|steps| seats.iter().try_for_each(|seat| steps.bury(*seat)))?;
         let mut statement = self.database.db.prepare("select label from seats")?;
-        let taken = statement
-            .query_map([], |row| row.get(0))?
-            .collect::<Result<Vec<String>, _>>()?;
+        let taken = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
         drop(statement);
         let stray = |label: &String| !taken.contains(label);
-        self.seats
-            .labels()?
-            .iter()
-            .filter(|label| stray(label))
-            .for_each(|label| self.seats.clear(label));
+        self.seats.labels()?.iter().filter(|label| stray(label)).for_each(|label| self.seats.clear(label));
         self.sync_if_alone()
     }
 
@@ -185,22 +164,27 @@ impl Worker {
     }
 }
 
+#[cfg(test)]
+impl Worker {
+    pub(super) fn limit_pages(&self, limit: bool) {
+        let db = &self.database.db;
+        let pages: i64 = db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        let most = if limit { pages } else { 1 << 30 };
+        db.pragma_update_and_check(None, "max_page_count", most, |_| Ok(())).unwrap();
+    }
+
+    pub(super) fn loaded(&self) -> usize {
+        self.mirror.as_ref().map_or(0, Mirror::loaded)
+    }
+}
+
 /// Brings the grants of remote leases to the disk, and notes how long those may live that will not be brought there.
 fn sync_remote(db: &Connection, mirror: &mut Mirror) -> Result<(), Fault> {
-    let seconds = mirror
-        .longest_remote
-        .as_secs()
-        .saturating_add(1)
-        .next_power_of_two();
-    mirror.unsynced_ttl = mirror
-        .unsynced_ttl
-        .max(Duration::from_secs(seconds).min(MOST_UNSYNCED));
+    let seconds = mirror.longest_remote.as_secs().saturating_add(1).next_power_of_two();
+    mirror.unsynced_ttl = mirror.unsynced_ttl.max(Duration::from_secs(seconds).min(MOST_UNSYNCED));
     mirror.longest_remote = Duration::ZERO;
     let unsynced = rows::span(mirror.unsynced_ttl);
-    synced(db, |db| {
-        db.prepare_cached("update meta set unsynced_ttl = ?1")?
-            .execute([unsynced])
-    })
+    synced(db, |db| db.prepare_cached("update meta set unsynced_ttl = ?1")?.execute([unsynced]))
 }
 
 /// Runs a write whose commit, with all before it, reaches the disk.
