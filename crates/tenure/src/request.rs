@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::claim::{Claim, Meta, Mode, Pick};
 use crate::clock::Instant;
-use crate::engine::{Guard, Hold};
+use crate::engine::{Guard, Hold, spares};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::locks::Locks;
@@ -16,36 +16,79 @@ use crate::name::{Name, Names};
 #[must_use = "nothing is asked for until a verb is called"]
 pub struct Request<'a> {
     locks: &'a Locks,
-    /// The names; `None` when they were wrong, or once the request was sent.
     names: Option<Names>,
-    wrong: Option<Box<Error>>,
+    ttl: Duration,
+    /// What most requests have not; apart, so that they stay small.
+    more: Option<Box<More>>,
+}
+
+/// What makes a request other than an exclusive one for all of its names.
+#[derive(Debug)]
+struct More {
     mode: Mode,
     pick: Pick,
-    ttl: Duration,
     linger: Duration,
-    holder: Option<Box<Vec<(String, String)>>>,
+    holder: Vec<(String, String)>,
+    wrong: Option<Error>,
+}
+
+impl Default for More {
+    fn default() -> Self {
+        More {
+            mode: Mode::Exclusive,
+            pick: Pick::All,
+            linger: Duration::ZERO,
+            holder: Vec::new(),
+            wrong: None,
+        }
+    }
 }
 
 impl<'a> Request<'a> {
-    pub(crate) fn new(locks: &'a Locks, names: Result<Names>, mode: Mode, pick: Pick) -> Self {
-        let (names, wrong) = match names {
-            Ok(names) => (Some(names), None),
-            Err(error) => (None, Some(Box::new(error))),
-        };
-        Request { locks, names, wrong, mode, pick, ttl: locks.0.ttl, linger: Duration::ZERO, holder: None }
+    /// An exclusive request for all of `names`.
+    pub(crate) fn new(locks: &'a Locks, names: Result<Names>) -> Self {
+        let ttl = locks.0.ttl;
+        match names {
+            Ok(names) => Request { locks, names: Some(names), ttl, more: None },
+            Err(error) => Request { locks, names: None, ttl, more: None }.wrong(error),
+        }
+    }
+
+    /// How the names are shared, for a batch that is not exclusive. Defaults to what the method says that made the request.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.more().mode = mode;
+        self
+    }
+
+    pub(crate) fn pick(mut self, pick: Pick) -> Self {
+        self.more().pick = pick;
+        self
+    }
+
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// The first thing that is wrong with a request is what its verb reports.
+    fn wrong(mut self, error: Error) -> Self {
+        self.more().wrong.get_or_insert(error);
+        self
     }
 
     /// How long the lease outlives a holder that has died or lost the store. Defaults to 30 s; from 100 ms to 24 h. While the
     /// guard lives the lease is renewed at a third of it.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
-        self
+        match limits::check_ttl(ttl) {
+            Ok(()) => self,
+            Err(error) => self.wrong(error),
+        }
     }
 
     /// Keeps the names taken for this long from the grant on, even when the guard is released sooner: so that a job runs once
     /// an hour, however many nodes start it. Defaults to zero; at most 24 h.
     pub fn hold_at_least(mut self, time: Duration) -> Self {
-        self.linger = time;
+        self.more().linger = time;
         self
     }
 
@@ -53,13 +96,13 @@ impl<'a> Request<'a> {
     ///
     /// A lease that is handed on inside the process goes on showing the fields of the request that brought it.
     pub fn holder(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.holder.get_or_insert_default().push((key.into(), value.into()));
+        self.more().holder.push((key.into(), value.into()));
         self
     }
 
     /// How many permits to take. Defaults to 1. Of no effect on other locks.
     pub fn take(mut self, permits: u32) -> Self {
-        if let Mode::Permits { take, .. } = &mut self.mode {
+        if let Mode::Permits { take, .. } = &mut self.more().mode {
             *take = permits;
         }
         self
@@ -67,7 +110,7 @@ impl<'a> Request<'a> {
 
     /// How many of the names of a [`lock_any`](Locks::lock_any) to take. Defaults to 1. Of no effect on other locks.
     pub fn count(mut self, names: u32) -> Self {
-        if let Pick::Any { count } = &mut self.pick {
+        if let Pick::Any { count } = &mut self.more().pick {
             *count = names;
         }
         self
@@ -128,35 +171,37 @@ impl<'a> Request<'a> {
         Ok(hold.map(Guard))
     }
 
-    /// The immediate way, where the store has one, the request is of its kind and right, and the names are free.
+    /// The immediate way, where the store has one, the request is of its kind, and the names are free.
     fn at_once(&mut self) -> Option<Guard> {
-        let anchor = self.locks.anchor()?;
-        let plain = self.mode == Mode::Exclusive && self.pick == Pick::All && self.linger.is_zero();
-        if !plain || self.holder.is_some() || limits::check_ttl(self.ttl).is_err() {
-            return None;
-        }
+        let shared = &self.locks.0;
+        let store = shared.engine.immediate.as_ref()?;
         let names = self.names.as_ref()?;
-        if names.len() > self.locks.0.max_names || self.locks.0.engine.check_open().is_err() {
+        if self.more.is_some() || names.len() > shared.max_names || !shared.engine.is_open() {
             return None;
         }
-        let token = anchor.immediate.take(names, self.locks.0.meta.as_ref())?;
-        Some(Guard(Hold::thin(Arc::clone(anchor), self.names.take()?, token)))
+        let ticket = store.take(names, shared.meta.as_ref())?;
+        Some(Guard(Hold::thin(spares::borrow(store), self.names.take()?, ticket)))
     }
 
-    fn claim(mut self, wait: bool) -> Result<Claim> {
+    fn claim(self, wait: bool) -> Result<Claim> {
         let shared = &self.locks.0;
-        shared.engine.check_open()?;
-        let Some(names) = self.names.take() else {
-            let wrong = self.wrong.take().map(|error| *error);
-            return Err(wrong.unwrap_or_else(|| Error::internal("acquire", "a request is sent once")));
-        };
+        let More { mode, pick, linger, holder, wrong } = self.more.map(|more| *more).unwrap_or_default();
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
+        if !shared.engine.is_open() {
+            return Err(Error::unavailable("acquire", "the locks are closed"));
+        }
+        let names = self
+            .names
+            .ok_or_else(|| Error::internal("acquire", "a request without names and without an error"))?;
         let mut claim = Claim::new(shared.engine.process, names);
-        claim.mode = self.mode;
-        claim.pick = self.pick;
+        claim.mode = mode;
+        claim.pick = pick;
         claim.ttl = self.ttl;
-        claim.linger = self.linger;
+        claim.linger = linger;
         claim.wait = wait;
-        claim.meta = meta(shared.meta.as_ref(), self.holder.as_deref().map_or(&[], Vec::as_slice))?;
+        claim.meta = meta(shared.meta.as_ref(), &holder)?;
         claim.check(shared.engine.provider.caps())?;
         Ok(claim)
     }
@@ -208,19 +253,18 @@ impl<'a> EachRequest<'a> {
         let EachRequest { locks, names, ttl } = self;
         let names = names?;
         let engine = &locks.0.engine;
-        engine.check_open()?;
         limits::check_ttl(ttl)?;
         Names::new(names.iter().cloned())?;
         let mut guards: Vec<Option<Guard>> = Vec::with_capacity(names.len());
         if engine.immediate.is_some() {
             for name in &names {
-                let request = Request::new(locks, Ok(Names::one(name.clone())), Mode::Exclusive, Pick::All);
+                let request = Request::new(locks, Ok(Names::one(name.clone())));
                 guards.push(request.ttl(ttl).at_once());
             }
         } else {
             let mut claims = Vec::with_capacity(names.len());
             for name in names {
-                let request = Request::new(locks, Ok(Names::one(name)), Mode::Exclusive, Pick::All);
+                let request = Request::new(locks, Ok(Names::one(name)));
                 claims.push(request.ttl(ttl).claim(false)?);
             }
             guards.extend(engine.each(claims).await?.into_iter().map(|hold| hold.map(Guard)));
@@ -246,7 +290,7 @@ impl<'a> EachRequest<'a> {
         let missing = guards.iter_mut().zip(names).filter(|(guard, _)| guard.is_none());
         let waits = missing.map(|(guard, name)| async move {
             let left = locks.0.engine.clock.now().until(until);
-            let request = Request::new(locks, Ok(Names::one(name)), Mode::Exclusive, Pick::All);
+            let request = Request::new(locks, Ok(Names::one(name)));
             *guard = request.ttl(ttl).try_acquire_for(left).await?;
             Ok(())
         });

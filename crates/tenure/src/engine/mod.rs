@@ -14,6 +14,7 @@ mod keepalive;
 mod local;
 mod pursuit;
 mod reaper;
+pub(crate) mod spares;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,7 @@ use self::cohort::Cohorts;
 pub(crate) use self::counters::Counters;
 pub use self::counters::Stats;
 pub use self::guard::Guard;
-pub(crate) use self::guard::{Anchor, Hold};
+pub(crate) use self::guard::Hold;
 use self::held::HeldLease;
 use self::keepalive::Keepalive;
 use self::pursuit::{Mailbox, Outcome, Pursuit};
@@ -129,11 +130,8 @@ impl Engine {
     }
 
     /// Whether new claims are taken.
-    pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::unavailable("acquire", "the locks are closed"));
-        }
-        Ok(())
+    pub(crate) fn is_open(&self) -> bool {
+        !self.closed.load(Ordering::Acquire)
     }
 
     /// Claims directly at the store and waits until `until`. `None` when it is busy.
@@ -179,7 +177,9 @@ impl Engine {
 
     /// A claim with the caller's lease id, for servers: no guard, no renewal.
     pub(crate) async fn raw(self: &Arc<Self>, claim: Claim, until: Instant) -> Result<Claimed> {
-        self.check_open()?;
+        if !self.is_open() {
+            return Err(Error::unavailable("acquire", "the locks are closed"));
+        }
         self.start();
         let ttl = claim.ttl;
         let mut pursuit = Pursuit::new(self, claim);

@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use super::tokens::TokenSource;
 use crate::claim::Meta;
 use crate::name::{Name, Names};
+use crate::provider::Ticket;
 use crate::token::{FencingToken, TokenBlock};
 
 /// Enough shards that a few cores seldom meet, few enough that an idle store is small. A power of two.
@@ -89,14 +90,14 @@ impl Lane {
     }
 
     /// Takes all names, if none of them is held or fat.
-    pub(super) fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<FencingToken> {
+    pub(super) fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
         match names.single() {
             Some(name) => self.take_one(name, meta),
             None => self.take_all(names, meta),
         }
     }
 
-    fn take_one(&self, name: &Name, meta: Option<&Arc<Meta>>) -> Option<FencingToken> {
+    fn take_one(&self, name: &Name, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
         let hash = self.hasher.hash_one(name);
         for look in 0..LOOKS {
             let mut slots = self.shard(hash).lock();
@@ -106,7 +107,7 @@ impl Lane {
                     let token = next_token(&mut slots.block, &self.tokens);
                     vacant.insert(Slot::thin(hash, name, token, meta));
                     slots.taken += 1;
-                    return Some(token);
+                    return Some(Ticket { token, hint: hash });
                 }
                 Entry::Occupied(slot) if matches!(slot.get().state, SlotState::Fat) => return None,
                 Entry::Occupied(_) => {}
@@ -117,7 +118,7 @@ impl Lane {
         None
     }
 
-    fn take_all(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<FencingToken> {
+    fn take_all(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
         let hashed: SmallVec<[(u64, &Name); 4]> =
             names.iter().map(|n| (self.hasher.hash_one(n), n)).collect();
         let mut locked = self.lock_all(hashed.iter().map(|(hash, _)| *hash));
@@ -136,24 +137,28 @@ impl Lane {
             slots.taken += u64::from(index == 0);
             slots.slots.insert_unique(hash, Slot::thin(hash, name, token, meta), |slot| slot.hash);
         }
-        Some(token)
+        Some(Ticket { token, hint: 0 })
     }
 
-    /// Gives one name back.
-    pub(super) fn give(&self, name: &Name, token: FencingToken) -> Given {
-        let hash = self.hasher.hash_one(name);
+    /// Gives one name back. `hash` is that of the name.
+    pub(super) fn give(&self, name: &Name, hash: u64, token: FencingToken) -> Given {
         let mut slots = self.shard(hash).lock();
-        match slots.slots.find_entry(hash, |slot| slot.name == *name) {
-            Err(_) => Given::NotHeld,
-            Ok(slot) => match &slot.get().state {
-                SlotState::Fat => Given::Fat,
-                SlotState::Thin(thin) if thin.token == token => {
-                    slot.remove();
-                    Given::Done
-                }
-                SlotState::Thin(_) => Given::NotHeld,
-            },
+        // The token first: it tells apart what has the same place in the table, and saves the comparison of names.
+        if let Ok(slot) =
+            slots.slots.find_entry(hash, |slot| slot.state.is_held_by(token) && slot.name == *name)
+        {
+            slot.remove();
+            return Given::Done;
         }
+        match slots.slots.find(hash, |slot| slot.name == *name).map(|slot| &slot.state) {
+            Some(SlotState::Fat) => Given::Fat,
+            Some(SlotState::Thin(_)) | None => Given::NotHeld,
+        }
+    }
+
+    /// Where a name is found.
+    pub(super) fn hash(&self, name: &Name) -> u64 {
+        self.hasher.hash_one(name)
     }
 
     /// Who holds a name thinly; `Err` when it is fat. The answer is old as soon as it is given.
@@ -238,6 +243,12 @@ impl Locked<'_> {
 fn shard_index(hash: u64) -> usize {
     // The table inside uses the low and the topmost bits: take some from between.
     usize::try_from((hash >> 40) & (SHARDS as u64 - 1)).unwrap_or(0)
+}
+
+impl SlotState {
+    fn is_held_by(&self, token: FencingToken) -> bool {
+        matches!(self, SlotState::Thin(thin) if thin.token == token)
+    }
 }
 
 impl Slot {

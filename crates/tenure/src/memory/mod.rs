@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use self::lane::{Given, Lane, Thin};
@@ -27,7 +28,9 @@ use crate::error::Result;
 use crate::lease::{Claimed, Ended, Kept, Kind, Listed, Page, Query};
 use crate::limits;
 use crate::name::{Name, Names};
-use crate::provider::{Caps, Event, Force, Forced, Fut, Immediate, Keep, Listener, Provider, Takeover};
+use crate::provider::{
+    Caps, Event, Force, Forced, Fut, Immediate, Keep, Listener, Provider, Takeover, Ticket,
+};
 use crate::token::{Epoch, FencingToken};
 
 /// The memory provider. Clones are the same store.
@@ -227,22 +230,23 @@ fn with_thin(found: Vec<Listed>, thin: Vec<(Name, Thin)>) -> Vec<Listed> {
 }
 
 impl Immediate for Store {
-    fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<FencingToken> {
+    fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
         self.lane.take(names, meta)
     }
 
-    fn give(&self, names: &Names, token: FencingToken) -> bool {
-        let mut held = true;
+    fn give(&self, names: &Names, ticket: Ticket) -> bool {
+        let Ticket { token, hint } = ticket;
+        let (mut held, mut fat) = (true, SmallVec::<[LeaseId; 2]>::new());
         for name in names {
-            held &= match self.lane.give(name, token) {
-                Given::Done => true,
-                Given::NotHeld => false,
-                Given::Fat => {
-                    self.step(None, |table, now| table.end(now, &inward(name, token))) == Ended::Released
-                }
-            };
+            let hash = if names.single().is_some() { hint } else { self.lane.hash(name) };
+            match self.lane.give(name, hash, token) {
+                Given::Done => {}
+                Given::NotHeld => held = false,
+                Given::Fat => fat.push(inward(name, token)),
+            }
         }
-        held
+        // In one step, so that what one name frees is not granted before the others are free.
+        held & (fat.is_empty() || self.step(None, |table, now| table.end_together(now, &fat)))
     }
 
     fn end(&self, lease: &LeaseId) -> Ended {
@@ -253,18 +257,18 @@ impl Immediate for Store {
         self.lane.taken()
     }
 
-    fn holds(&self, names: &Names, token: FencingToken) -> bool {
+    fn holds(&self, names: &Names, Ticket { token, .. }: Ticket) -> bool {
         names.iter().all(|name| match self.lane.holder(name) {
             Ok(thin) => thin.is_some_and(|thin| thin.token == token),
             Err(()) => self.table.lock().is_held(&inward(name, token)),
         })
     }
 
-    fn forced<'a>(&'a self, names: &'a Names, token: FencingToken) -> Fut<'a, ()> {
+    fn forced<'a>(&'a self, names: &'a Names, ticket: Ticket) -> Fut<'a, ()> {
         Box::pin(async move {
             loop {
                 let forced = self.forced.notified();
-                if !self.holds(names, token) {
+                if !self.holds(names, ticket) {
                     return;
                 }
                 forced.await;

@@ -120,11 +120,11 @@ impl Table {
         if self.ended.contains_key(&claim.lease) {
             return Ok(Claimed::Busy(HeldBy::default()));
         }
+        self.refresh(now, &claim.names);
         self.check_modes(claim)?;
         for replaced in &claim.replaces {
             self.end(now, replaced);
         }
-        self.refresh(now, &claim.names);
         if let Some(names) = self.runnable(now, claim.mode, claim.pick, &claim.names, u64::MAX) {
             self.overtake(now, claim.mode, &names, u64::MAX);
             return Ok(Claimed::Granted(self.grant_new(now, claim, names)));
@@ -145,6 +145,7 @@ impl Table {
         }
         let names = lease.names.clone();
         self.refresh(now, &names);
+        self.promote(now, keep.lease);
         self.kept(now, keep)
     }
 
@@ -246,6 +247,23 @@ impl Table {
         self.names.entry(name).or_default().holders.push(id);
     }
 
+    /// Ends adopted leases as one; whether all of them were held.
+    pub(super) fn end_together(&mut self, now: Instant, ids: &[LeaseId]) -> bool {
+        let mut freed = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(Lease { names, .. }) = self.leases.remove(id) {
+                self.vacate(*id, &names);
+                freed.extend(names.iter().cloned());
+            }
+        }
+        let all = freed.len() == ids.len();
+        if let Ok(names) = Names::new(freed) {
+            self.grant_next(now, &names);
+            self.note_idle(&names);
+        }
+        all
+    }
+
     /// What became of claims and leases since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
@@ -268,7 +286,11 @@ impl Table {
         }
         self.refresh(now, &claim.names);
         match self.leases.get(&claim.lease).map(|lease| &lease.state) {
-            Some(State::Held(held)) if !held.ended => Claimed::Granted(self.grant_of(keep.lease)),
+            Some(State::Held(held)) if !held.ended => {
+                let mut grant = self.grant_of(keep.lease);
+                grant.repeated = true;
+                Claimed::Granted(grant)
+            }
             Some(State::Waiting(_)) => Claimed::Queued(self.place(now, keep.lease)),
             _ => Claimed::Busy(self.held_by(now, claim)),
         }
