@@ -70,7 +70,7 @@ pub(super) fn signal_all(signal: Signal, spared: &[Pid]) {
         // The pid may have passed to a stranger since the look: the descriptor is one process's, and the start time tells
         // whose. Without a descriptor (an old kernel, too many open) a signal to the pid is better than none.
         let handle = process::pidfd_open(entry.pid, PidfdFlags::empty());
-        if !read(entry.pid).is_some_and(|now| now.started == entry.started) {
+        if read(entry.pid).is_none_or(|now| now.started != entry.started) {
             continue;
         }
         let _ = match handle {
