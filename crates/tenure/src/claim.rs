@@ -55,11 +55,7 @@ impl LeaseId {
     pub fn digest(&self) -> Digest {
         let bytes = self.0.as_bytes();
         // All names of one inward lease are one lease to people: only its token counts.
-        let counts = if self.0.get_variant() == Variant::RFC4122 {
-            16
-        } else {
-            8
-        };
+        let counts = if self.0.get_variant() == Variant::RFC4122 { 16 } else { 8 };
         let hash = Sha256::digest(bytes.get(..counts).expect("a UUID has 16 bytes"));
         let mut short = [0; 8];
         short.copy_from_slice(hash.get(..8).expect("a SHA-256 has 32 bytes"));
@@ -222,14 +218,8 @@ impl Meta {
                 format!("holder metadata has at most 1024 bytes bytes={bytes}"),
             ));
         }
-        if fields
-            .iter()
-            .any(|(key, value)| key.chars().chain(value.chars()).any(char::is_control))
-        {
-            return Err(Error::invalid(
-                "holder",
-                "holder metadata has no control characters",
-            ));
+        if fields.iter().any(|(key, value)| key.chars().chain(value.chars()).any(char::is_control)) {
+            return Err(Error::invalid("holder", "holder metadata has no control characters"));
         }
         Ok(Meta(fields))
     }
@@ -307,17 +297,11 @@ impl Claim {
         let names = self.names.len();
         if names > caps.max_names {
             let most = caps.max_names;
-            return Err(Error::invalid(
-                "names",
-                format!("a claim has at most {most} names names={names}"),
-            ));
+            return Err(Error::invalid("names", format!("a claim has at most {most} names names={names}")));
         }
         limits::check_ttl(self.ttl)?;
         if self.linger > limits::MAX_TTL {
-            return Err(Error::invalid(
-                "hold_at_least",
-                "a lease is held for at least 24 h at most",
-            ));
+            return Err(Error::invalid("hold_at_least", "a lease is held for at least 24 h at most"));
         }
         if let Mode::Permits { take, of } = self.mode
             && !(1..=limits::MAX_PERMITS).contains(&of)
@@ -360,20 +344,12 @@ mod tests {
     fn a_lease_id_and_a_digest_are_read_back_from_their_text() {
         let lease = LeaseId::random();
         assert_eq!(lease.reveal().parse::<LeaseId>().unwrap(), lease);
-        assert_eq!(
-            lease.digest().to_string().parse::<Digest>().unwrap(),
-            lease.digest()
-        );
+        assert_eq!(lease.digest().to_string().parse::<Digest>().unwrap(), lease.digest());
     }
 
     #[test]
     fn a_lease_id_that_is_not_random_is_refused() {
-        for bad in [
-            "",
-            "x",
-            "00000000-0000-0000-0000-000000000000",
-            "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
-        ] {
+        for bad in ["", "x", "00000000-0000-0000-0000-000000000000", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"] {
             assert!(bad.parse::<LeaseId>().is_err(), "{bad}");
         }
     }

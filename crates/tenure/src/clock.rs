@@ -144,16 +144,9 @@ fn boot_now() -> Instant {
 /// At least 1. A store adds its own floor, since this clock can be set back.
 pub(crate) fn wall_epoch() -> u32 {
     const START: u64 = 1_704_067_200;
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the wall clock"
-    )]
-    let since_1970 = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    u32::try_from(since_1970.as_secs().saturating_sub(START))
-        .unwrap_or(u32::MAX >> 1)
-        .clamp(1, u32::MAX >> 1)
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since_1970.as_secs().saturating_sub(START)).unwrap_or(u32::MAX >> 1).clamp(1, u32::MAX >> 1)
 }
 
 #[cfg(test)]
@@ -171,9 +164,6 @@ mod tests {
         let deadline = clock.now() + Duration::from_millis(2_500);
         clock.sleep_until(deadline).await;
         let over = deadline.until(clock.now());
-        assert!(
-            clock.now() >= deadline && over <= Duration::from_millis(2),
-            "over={over:?}"
-        );
+        assert!(clock.now() >= deadline && over <= Duration::from_millis(2), "over={over:?}");
     }
 }

@@ -39,12 +39,7 @@ impl Error {
     /// An error of `kind` in `operation`. `what` is lower case and ends without a full stop; values come last,
     /// as `key=value`.
     pub fn new(kind: ErrorKind, operation: &'static str, what: impl Into<Cow<'static, str>>) -> Self {
-        Error {
-            kind,
-            operation,
-            what: what.into(),
-            source: None,
-        }
+        Error { kind, operation, what: what.into(), source: None }
     }
 
     /// The call is wrong; `operation` may also be the field that is wrong.
@@ -98,9 +93,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source
-            .as_deref()
-            .map(|source| source as &(dyn std::error::Error + 'static))
+        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
     }
 }
 

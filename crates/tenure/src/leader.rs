@@ -20,11 +20,7 @@ pub struct Leadership<'a> {
 
 impl<'a> Leadership<'a> {
     pub(crate) fn new(locks: &'a Locks, name: &str) -> Self {
-        Leadership {
-            locks,
-            name: name.to_owned(),
-            ttl: locks.0.ttl,
-        }
+        Leadership { locks, name: name.to_owned(), ttl: locks.0.ttl }
     }
 
     /// How long a dead leader's office stays taken. Defaults to 30 s; from 100 ms to 24 h.
@@ -51,10 +47,7 @@ impl<'a> Leadership<'a> {
                 Err(error) if error.kind() == ErrorKind::InvalidInput => return Err(error),
                 Err(error) => {
                     tracing::warn!(lock.name = self.name, %error, "the office could not be asked for");
-                    self.locks
-                        .clock()
-                        .sleep_until(self.locks.clock().now() + PAUSE)
-                        .await;
+                    self.locks.clock().sleep_until(self.locks.clock().now() + PAUSE).await;
                     continue;
                 }
             };

@@ -55,10 +55,7 @@ pub fn check_ttl(ttl: Duration) -> Result<()> {
         return Ok(());
     }
     let ms = ttl.as_millis();
-    Err(Error::invalid(
-        "ttl",
-        format!("a ttl is from 100 ms to 24 h ttl_ms={ms}"),
-    ))
+    Err(Error::invalid("ttl", format!("a ttl is from 100 ms to 24 h ttl_ms={ms}")))
 }
 
 /// What a holder takes off its ttl: one per cent for clocks that run at different rates, and up to 50 ms for

@@ -1,12 +1,11 @@
 //! [`Locks`]: where locks are asked for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::claim::{Claim, Meta, Mode, Pick};
 use crate::clock::Clock;
-use crate::engine::{Anchor, Engine, Report, Stats};
+use crate::engine::{Engine, Report, Stats};
 use crate::error::Result;
 use crate::leader::Leadership;
 use crate::lease::Claimed;
@@ -15,9 +14,6 @@ use crate::memory::Memory;
 use crate::name::{Name, Names};
 use crate::provider::Provider;
 use crate::request::{EachRequest, Request};
-
-/// More than the cores that take locks at the same time in earnest. A power of two.
-const ANCHORS: usize = 16;
 
 /// Settings of a [`Locks`].
 #[derive(Debug, Clone)]
@@ -34,11 +30,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings {
-            clock: Clock::system(),
-            ttl: limits::DEFAULT_TTL,
-            holder: Meta::default(),
-        }
+        Settings { clock: Clock::system(), ttl: limits::DEFAULT_TTL, holder: Meta::default() }
     }
 }
 
@@ -51,8 +43,8 @@ pub struct Locks(pub(crate) Arc<Shared>);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
-    anchors: Vec<Arc<Anchor>>,
     pub(crate) ttl: Duration,
+    pub(crate) max_names: usize,
     pub(crate) meta: Option<Arc<Meta>>,
 }
 
@@ -66,61 +58,38 @@ impl Locks {
     /// Locks over a store. The provider must use the clock of `settings`.
     pub fn over(provider: Arc<dyn Provider>, settings: Settings) -> Self {
         let engine = Engine::new(provider, settings.clock);
-        let anchor = |immediate: &Arc<_>| {
-            Arc::new(Anchor {
-                immediate: Arc::clone(immediate),
-            })
-        };
-        let anchors = engine
-            .immediate
-            .iter()
-            .flat_map(|store| (0..ANCHORS).map(move |_| anchor(store)))
-            .collect();
         let meta = (!settings.holder.is_empty()).then(|| Arc::new(settings.holder));
-        Locks(Arc::new(Shared {
-            engine,
-            anchors,
-            ttl: settings.ttl,
-            meta,
-        }))
+        let max_names = engine.provider.caps().max_names;
+        Locks(Arc::new(Shared { engine, ttl: settings.ttl, max_names, meta }))
     }
 
     /// A lock that one holder has at a time.
     pub fn lock(&self, name: impl AsRef<str>) -> Request<'_> {
-        Request::new(self, Name::new(name).map(Names::one), Mode::Exclusive, Pick::All)
+        Request::new(self, Name::new(name).map(Names::one))
     }
 
     /// A lock that many readers share, and that excludes [`lock`](Self::lock) on the same name.
     ///
     /// Fair: a reader does not pass a writer that waits.
     pub fn lock_shared(&self, name: impl AsRef<str>) -> Request<'_> {
-        Request::new(self, Name::new(name).map(Names::one), Mode::Shared, Pick::All)
+        Request::new(self, Name::new(name).map(Names::one)).mode(Mode::Shared)
     }
 
     /// One of `of` permits of a name: a semaphore. Every user of the name must state the same number.
     pub fn permit(&self, name: impl AsRef<str>, of: u32) -> Request<'_> {
-        Request::new(
-            self,
-            Name::new(name).map(Names::one),
-            Mode::Permits { take: 1, of },
-            Pick::All,
-        )
+        Request::new(self, Name::new(name).map(Names::one)).mode(Mode::Permits { take: 1, of })
     }
 
     /// All of these names or none, in one atomic step: no order to agree on, no deadlock between batches.
     pub fn lock_all<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Request<'_> {
-        Request::new(self, Names::parse(names), Mode::Exclusive, Pick::All)
+        Request::new(self, Names::parse(names))
     }
 
     /// One of these names, the first that is free; more with [`Request::count`]. [`Guard::names`](crate::Guard::names) tells
     /// which.
     pub fn lock_any<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Request<'_> {
-        let names = names
-            .into_iter()
-            .map(Name::new)
-            .collect::<Result<Vec<_>>>()
-            .and_then(Names::ranked);
-        Request::new(self, names, Mode::Exclusive, Pick::Any { count: 1 })
+        let names = names.into_iter().map(Name::new).collect::<Result<Vec<_>>>().and_then(Names::ranked);
+        Request::new(self, names).pick(Pick::Any { count: 1 })
     }
 
     /// Each of these names by itself, in one trip: a guard for each that was free.
@@ -170,16 +139,5 @@ impl Locks {
     pub async fn close(&self, within: Duration) -> Report {
         let until = self.0.engine.clock.now() + within;
         self.0.engine.close(until).await
-    }
-
-    /// The anchor of the calling thread.
-    pub(crate) fn anchor(&self) -> Option<&Arc<Anchor>> {
-        thread_local! {
-            static SEAT: usize = {
-                static NEXT: AtomicUsize = const { AtomicUsize::new(0) };
-                NEXT.fetch_add(1, Ordering::Relaxed)
-            };
-        }
-        self.0.anchors.get(SEAT.with(|seat| *seat) & (ANCHORS - 1))
     }
 }

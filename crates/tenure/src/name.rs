@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 use smallvec::SmallVec;
@@ -31,13 +32,9 @@ impl Name {
         }
         if text.len() > Self::MAX_BYTES {
             let length = text.len();
-            return Err(Error::invalid(
-                "name",
-                format!("a name has at most 255 bytes bytes={length}"),
-            ));
+            return Err(Error::invalid("name", format!("a name has at most 255 bytes bytes={length}")));
         }
-        // Control characters of ASCII and of Latin-1 (U+0080 to U+009F); the bytes alone settle the usual case.
-        if text.bytes().any(|b| b < 0x20 || b >= 0x7f) && text.chars().any(char::is_control) {
+        if !is_printable_ascii(text.as_bytes()) && text.chars().any(char::is_control) {
             return Err(Error::invalid("name", "a name has no control characters"));
         }
         Ok(Name(CompactString::new(text)))
@@ -47,6 +44,21 @@ impl Name {
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
+}
+
+/// Whether all bytes are from 0x20 to 0x7e: settles most names, eight bytes at a time.
+fn is_printable_ascii(bytes: &[u8]) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // The high bit of each byte that is above 0x7f, below 0x20 or 0x7f; exact as long as no byte is above 0x7f.
+    let odd = |eight: u64| (eight | eight.wrapping_sub(ONES * 0x20) | eight.wrapping_add(ONES)) & HIGH;
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    let mut last = [b' '; 8];
+    if let Some(start) = last.get_mut(..rest.len()) {
+        start.copy_from_slice(rest);
+    }
+    let whole = chunks.iter().fold(0, |found, chunk| found | odd(u64::from_le_bytes(*chunk)));
+    (whole | odd(u64::from_le_bytes(last))) == 0
 }
 
 impl AsRef<str> for Name {
@@ -74,15 +86,21 @@ impl fmt::Debug for Name {
 }
 
 /// The names of one claim: at least one, without duplicates; sorted by their bytes, or ranked by the caller.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Names(SmallVec<[Name; 2]>);
+#[derive(Clone)]
+pub struct Names(Few);
+
+/// One and two names, by far the most usual, need no allocation of their own.
+#[derive(Clone)]
+enum Few {
+    One(Name),
+    Two([Name; 2]),
+    Many(Arc<[Name]>),
+}
 
 impl Names {
     /// One name.
     pub fn one(name: Name) -> Self {
-        let mut names = SmallVec::new();
-        names.push(name);
-        Names(names)
+        Names(Few::One(name))
     }
 
     /// Several names, in any order.
@@ -93,7 +111,7 @@ impl Names {
         let mut names: SmallVec<[Name; 2]> = names.into_iter().collect();
         names.sort_unstable();
         check_sorted(&names)?;
-        Ok(Names(names))
+        Ok(Names::few(names))
     }
 
     /// Several names in the order in which they are preferred: what a claim on any of them takes first.
@@ -105,7 +123,7 @@ impl Names {
         let mut sorted = names.clone();
         sorted.sort_unstable();
         check_sorted(&sorted)?;
-        Ok(Names(names))
+        Ok(Names::few(names))
     }
 
     /// Parses and collects several names, in any order.
@@ -113,42 +131,62 @@ impl Names {
     /// # Errors
     /// As [`Name::new`] and [`Names::new`].
     pub fn parse<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Result<Self, Error> {
-        let names = names
-            .into_iter()
-            .map(Name::new)
-            .collect::<Result<SmallVec<[Name; 2]>, Error>>()?;
+        let names = names.into_iter().map(Name::new).collect::<Result<SmallVec<[Name; 2]>, Error>>()?;
         Names::new(names)
+    }
+
+    fn few(mut names: SmallVec<[Name; 2]>) -> Self {
+        match names.len() {
+            1 => Names(Few::One(names.remove(0))),
+            2 => Names(match names.into_inner() {
+                Ok(two) => Few::Two(two),
+                Err(spilled) => Few::Many(spilled.into_vec().into()),
+            }),
+            _ => Names(Few::Many(names.into_vec().into())),
+        }
     }
 
     /// The names in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Name> {
-        self.0.iter()
+        self.as_slice().iter()
     }
 
     /// The names as a slice, in order.
     pub fn as_slice(&self) -> &[Name] {
-        &self.0
+        match &self.0 {
+            Few::One(name) => std::slice::from_ref(name),
+            Few::Two(names) => names,
+            Few::Many(names) => names,
+        }
     }
 
     /// How many there are; never zero.
     #[allow(clippy::len_without_is_empty, reason = "never empty")]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.as_slice().len()
     }
 
     /// The first of them.
     pub fn first(&self) -> &Name {
-        self.0.first().expect("names are never empty")
+        self.as_slice().first().expect("names are never empty")
     }
 
     /// The only name, when there is one alone.
     pub fn single(&self) -> Option<&Name> {
-        match self.as_slice() {
-            [name] => Some(name),
-            _ => None,
+        match &self.0 {
+            Few::One(name) => Some(name),
+            Few::Two(_) | Few::Many(_) => None,
         }
     }
 }
+
+impl PartialEq for Names {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Names {}
 
 fn check_sorted(names: &[Name]) -> Result<(), Error> {
     if names.is_empty() {
@@ -156,10 +194,7 @@ fn check_sorted(names: &[Name]) -> Result<(), Error> {
     }
     let mut pairs = names.iter().zip(names.iter().skip(1));
     if let Some((name, _)) = pairs.find(|(one, next)| one == next) {
-        return Err(Error::invalid(
-            "names",
-            format!("a claim has each name once name={name}"),
-        ));
+        return Err(Error::invalid("names", format!("a claim has each name once name={name}")));
     }
     Ok(())
 }
@@ -210,6 +245,17 @@ mod tests {
     }
 
     #[test]
+    fn the_quick_test_for_printable_bytes_agrees_with_the_plain_one() {
+        for position in 0..12 {
+            for byte in 0..=u8::MAX {
+                let mut bytes = *b"account:1234";
+                bytes[position] = byte;
+                assert_eq!(is_printable_ascii(&bytes), (0x20..0x7f).contains(&byte), "{position} {byte:#x}");
+            }
+        }
+    }
+
+    #[test]
     fn control_characters_are_refused_and_other_unicode_is_kept() {
         for bad in ["a\nb", "\0", "\u{7f}", "\u{85}", "tab\there"] {
             assert!(Name::new(bad).is_err(), "{bad:?}");
@@ -221,12 +267,7 @@ mod tests {
     fn names_are_sorted_and_a_duplicate_is_an_error() {
         let names = Names::parse(["b", "a"]).unwrap();
         assert_eq!(names.to_string(), "a b");
-        assert!(
-            Names::parse(["a", "b", "a"])
-                .unwrap_err()
-                .to_string()
-                .contains("name=a")
-        );
+        assert!(Names::parse(["a", "b", "a"]).unwrap_err().to_string().contains("name=a"));
         assert!(Names::parse([""; 0]).is_err());
         let ranked = Names::ranked(["b", "a"].map(|name| Name::new(name).unwrap())).unwrap();
         assert_eq!(ranked.to_string(), "b a");

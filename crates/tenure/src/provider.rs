@@ -173,10 +173,10 @@ pub trait Listener: Send + Sync {
 /// expire; it is held until `give`, or until it is forced from its holder.
 pub trait Immediate: Debug + Send + Sync {
     /// Takes all names exclusively if they are free and nobody waits for them.
-    fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<FencingToken>;
+    fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<Ticket>;
 
     /// Gives back what `take` gave; false when it was not held any more.
-    fn give(&self, names: &Names, token: FencingToken) -> bool;
+    fn give(&self, names: &Names, ticket: Ticket) -> bool;
 
     /// Ends a lease or withdraws a claim, as [`Provider::end`] does.
     fn end(&self, lease: &LeaseId) -> Ended;
@@ -189,4 +189,13 @@ pub trait Immediate: Debug + Send + Sync {
 
     /// Resolves when what `take` gave has been forced from its holder.
     fn forced<'a>(&'a self, names: &'a Names, token: FencingToken) -> Fut<'a, ()>;
+}
+
+/// What [`Immediate::take`] gives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ticket {
+    /// The fencing token.
+    pub token: FencingToken,
+    /// What helps the store to find the names again. Of no meaning to others.
+    pub hint: u64,
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::claim::{Claim, Meta, Mode, Pick};
 use crate::clock::Instant;
-use crate::engine::{Guard, Hold};
+use crate::engine::{Guard, Hold, spares};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::locks::Locks;
 use crate::name::{Name, Names};
 
@@ -15,39 +16,78 @@ use crate::name::{Name, Names};
 #[must_use = "nothing is asked for until a verb is called"]
 pub struct Request<'a> {
     locks: &'a Locks,
-    names: Result<Names>,
+    names: Option<Names>,
+    ttl: Duration,
+    /// What most requests have not; apart, so that they stay small.
+    more: Option<Box<More>>,
+}
+
+/// What makes a request other than an exclusive one for all of its names.
+#[derive(Debug)]
+struct More {
     mode: Mode,
     pick: Pick,
-    ttl: Duration,
     linger: Duration,
     holder: Vec<(String, String)>,
+    wrong: Option<Error>,
+}
+
+impl Default for More {
+    fn default() -> Self {
+        More {
+            mode: Mode::Exclusive,
+            pick: Pick::All,
+            linger: Duration::ZERO,
+            holder: Vec::new(),
+            wrong: None,
+        }
+    }
 }
 
 impl<'a> Request<'a> {
-    pub(crate) fn new(locks: &'a Locks, names: Result<Names>, mode: Mode, pick: Pick) -> Self {
+    /// An exclusive request for all of `names`.
+    pub(crate) fn new(locks: &'a Locks, names: Result<Names>) -> Self {
         let ttl = locks.0.ttl;
-        Request {
-            locks,
-            names,
-            mode,
-            pick,
-            ttl,
-            linger: Duration::ZERO,
-            holder: Vec::new(),
+        match names {
+            Ok(names) => Request { locks, names: Some(names), ttl, more: None },
+            Err(error) => Request { locks, names: None, ttl, more: None }.wrong(error),
         }
+    }
+
+    pub(crate) fn mode(mut self, mode: Mode) -> Self {
+        self.more().mode = mode;
+        self
+    }
+
+    pub(crate) fn pick(mut self, pick: Pick) -> Self {
+        self.more().pick = pick;
+        self
+    }
+
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// The first thing that is wrong with a request is what its verb reports.
+    fn wrong(mut self, error: Error) -> Self {
+        self.more().wrong.get_or_insert(error);
+        self
     }
 
     /// How long the lease outlives a holder that has died or lost the store. Defaults to 30 s; from 100 ms to 24 h. While the
     /// guard lives the lease is renewed at a third of it.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
-        self
+        match limits::check_ttl(ttl) {
+            Ok(()) => self,
+            Err(error) => self.wrong(error),
+        }
     }
 
     /// Keeps the names taken for this long from the grant on, even when the guard is released sooner: so that a job runs once
     /// an hour, however many nodes start it. Defaults to zero; at most 24 h.
     pub fn hold_at_least(mut self, time: Duration) -> Self {
-        self.linger = time;
+        self.more().linger = time;
         self
     }
 
@@ -55,7 +95,7 @@ impl<'a> Request<'a> {
     ///
     /// A lease that is handed on inside the process goes on showing the fields of the request that brought it.
     pub fn holder(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.holder.push((key.into(), value.into()));
+        self.more().holder.push((key.into(), value.into()));
         self
     }
 
@@ -67,7 +107,7 @@ impl<'a> Request<'a> {
 
     /// How many permits to take. Defaults to 1. Of no effect on other locks.
     pub fn take(mut self, permits: u32) -> Self {
-        if let Mode::Permits { take, .. } = &mut self.mode {
+        if let Mode::Permits { take, .. } = &mut self.more().mode {
             *take = permits;
         }
         self
@@ -75,7 +115,7 @@ impl<'a> Request<'a> {
 
     /// How many of the names of a [`lock_any`](Locks::lock_any) to take. Defaults to 1. Of no effect on other locks.
     pub fn count(mut self, names: u32) -> Self {
-        if let Pick::Any { count } = &mut self.pick {
+        if let Pick::Any { count } = &mut self.more().pick {
             *count = names;
         }
         self
@@ -88,8 +128,11 @@ impl<'a> Request<'a> {
     ///
     /// # Cancel safety
     /// Dropped, it leaves nothing held and no place in a queue; only while the store is down may that take up to one ttl.
-    pub async fn acquire(self) -> Result<Guard> {
-        let guard = self.within(Duration::MAX).await?;
+    pub async fn acquire(mut self) -> Result<Guard> {
+        if let Some(guard) = self.at_once() {
+            return Ok(guard);
+        }
+        let guard = Box::pin(self.within(Duration::MAX)).await?;
         guard.ok_or_else(|| Error::internal("acquire", "a wait without an end has ended"))
     }
 
@@ -101,7 +144,7 @@ impl<'a> Request<'a> {
     /// # Cancel safety
     /// As [`acquire`](Self::acquire).
     pub async fn try_acquire(self) -> Result<Option<Guard>> {
-        self.within(Duration::ZERO).await
+        self.try_acquire_for(Duration::ZERO).await
     }
 
     /// Waits until the lock is free, at most for `patience`; a last try is made at its end. Zero is one try.
@@ -111,19 +154,19 @@ impl<'a> Request<'a> {
     ///
     /// # Cancel safety
     /// As [`acquire`](Self::acquire).
-    pub async fn try_acquire_for(self, patience: Duration) -> Result<Option<Guard>> {
-        self.within(patience).await
-    }
-
-    async fn within(mut self, patience: Duration) -> Result<Option<Guard>> {
-        if let Some(guard) = self.at_once()? {
+    pub async fn try_acquire_for(mut self, patience: Duration) -> Result<Option<Guard>> {
+        if let Some(guard) = self.at_once() {
             return Ok(Some(guard));
         }
+        // Boxed, so that the way that needs no waiting stays small.
+        Box::pin(self.within(patience)).await
+    }
+
+    async fn within(self, patience: Duration) -> Result<Option<Guard>> {
         let engine = &self.locks.0.engine;
         let until = engine.clock.now() + patience;
-        let in_cohort = engine.immediate.is_none() && self.suits_cohort();
         let claim = self.claim(!patience.is_zero())?;
-        let hold = match in_cohort {
+        let hold = match engine.immediate.is_none() && suits_cohort(&claim) {
             true => engine.local(claim, until).await?,
             false => engine.direct(claim, until).await?,
         };
@@ -133,43 +176,45 @@ impl<'a> Request<'a> {
         Ok(hold.map(Guard))
     }
 
-    /// The immediate way, where the store has one and the request is of its kind.
-    fn at_once(&self) -> Result<Option<Guard>> {
-        let engine = &self.locks.0.engine;
-        engine.check_open()?;
-        let (Ok(names), Some(anchor)) = (&self.names, self.locks.anchor()) else {
-            return Ok(None);
-        };
-        let plain = self.mode == Mode::Exclusive && self.pick == Pick::All && self.linger.is_zero();
-        if !plain || !self.holder.is_empty() || names.len() > engine.provider.caps().max_names {
-            return Ok(None);
-        }
-        crate::limits::check_ttl(self.ttl)?;
-        let token = anchor.immediate.take(names, self.locks.0.meta.as_ref());
-        Ok(token.map(|token| Guard(Hold::thin(Arc::clone(anchor), names.clone(), token))))
-    }
-
-    fn suits_cohort(&self) -> bool {
-        let single = self.names.as_ref().is_ok_and(|names| names.single().is_some());
-        single && self.mode == Mode::Exclusive && self.linger.is_zero()
-    }
-
-    fn claim(&mut self, wait: bool) -> Result<Claim> {
+    /// The immediate way, where the store has one, the request is of its kind, and the names are free.
+    fn at_once(&mut self) -> Option<Guard> {
         let shared = &self.locks.0;
-        let names = std::mem::replace(
-            &mut self.names,
-            Err(Error::internal("acquire", "a request is sent once")),
-        )?;
+        let store = shared.engine.immediate.as_ref()?;
+        let names = self.names.as_ref()?;
+        if self.more.is_some() || names.len() > shared.max_names || !shared.engine.is_open() {
+            return None;
+        }
+        let ticket = store.take(names, shared.meta.as_ref())?;
+        Some(Guard(Hold::thin(spares::borrow(store), self.names.take()?, ticket)))
+    }
+
+    fn claim(self, wait: bool) -> Result<Claim> {
+        let shared = &self.locks.0;
+        let More { mode, pick, linger, holder, wrong } = self.more.map(|more| *more).unwrap_or_default();
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
+        if !shared.engine.is_open() {
+            return Err(Error::unavailable("acquire", "the locks are closed"));
+        }
+        let names = self
+            .names
+            .ok_or_else(|| Error::internal("acquire", "a request without names and without an error"))?;
         let mut claim = Claim::new(shared.engine.process, names);
-        claim.mode = self.mode;
-        claim.pick = self.pick;
+        claim.mode = mode;
+        claim.pick = pick;
         claim.ttl = self.ttl;
-        claim.linger = self.linger;
+        claim.linger = linger;
         claim.wait = wait;
-        claim.meta = meta(shared.meta.as_ref(), &self.holder)?;
+        claim.meta = meta(shared.meta.as_ref(), &holder)?;
         claim.check(shared.engine.provider.caps())?;
         Ok(claim)
     }
+}
+
+/// Whether tasks of the process may hand the lease on to each other.
+fn suits_cohort(claim: &Claim) -> bool {
+    claim.names.single().is_some() && claim.mode == Mode::Exclusive && claim.linger.is_zero()
 }
 
 /// The fields of all requests, and those of this one over them.
@@ -177,10 +222,8 @@ fn meta(common: Option<&Arc<Meta>>, own: &[(String, String)]) -> Result<Option<A
     if own.is_empty() {
         return Ok(common.cloned());
     }
-    let common = common
-        .iter()
-        .flat_map(|meta| meta.iter())
-        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let common =
+        common.iter().flat_map(|meta| meta.iter()).map(|(key, value)| (key.to_owned(), value.to_owned()));
     Meta::new(common.chain(own.iter().cloned()).collect::<Vec<_>>()).map(|meta| Some(Arc::new(meta)))
 }
 
@@ -195,11 +238,7 @@ pub struct EachRequest<'a> {
 
 impl<'a> EachRequest<'a> {
     pub(crate) fn new(locks: &'a Locks, names: Result<Vec<Name>>) -> Self {
-        EachRequest {
-            locks,
-            names,
-            ttl: locks.0.ttl,
-        }
+        EachRequest { locks, names, ttl: locks.0.ttl }
     }
 
     /// As [`Request::ttl`].
@@ -219,19 +258,18 @@ impl<'a> EachRequest<'a> {
         let EachRequest { locks, names, ttl } = self;
         let names = names?;
         let engine = &locks.0.engine;
-        engine.check_open()?;
-        crate::limits::check_ttl(ttl)?;
+        limits::check_ttl(ttl)?;
         Names::new(names.iter().cloned())?;
         let mut guards: Vec<Option<Guard>> = Vec::with_capacity(names.len());
         if engine.immediate.is_some() {
             for name in &names {
-                let request = Request::new(locks, Ok(Names::one(name.clone())), Mode::Exclusive, Pick::All);
-                guards.push(request.ttl(ttl).at_once()?);
+                let request = Request::new(locks, Ok(Names::one(name.clone())));
+                guards.push(request.ttl(ttl).at_once());
             }
         } else {
             let mut claims = Vec::with_capacity(names.len());
             for name in names {
-                let request = Request::new(locks, Ok(Names::one(name)), Mode::Exclusive, Pick::All);
+                let request = Request::new(locks, Ok(Names::one(name)));
                 claims.push(request.ttl(ttl).claim(false)?);
             }
             guards.extend(engine.each(claims).await?.into_iter().map(|hold| hold.map(Guard)));
@@ -252,22 +290,16 @@ impl<'a> EachRequest<'a> {
         let EachRequest { locks, names, ttl } = self;
         let names = names?;
         let until: Instant = locks.0.engine.clock.now() + patience;
-        let each = EachRequest {
-            locks,
-            names: Ok(names.clone()),
-            ttl,
-        };
+        let each = EachRequest { locks, names: Ok(names.clone()), ttl };
         let mut guards = each.try_acquire().await?;
         let missing = guards.iter_mut().zip(names).filter(|(guard, _)| guard.is_none());
         let waits = missing.map(|(guard, name)| async move {
             let left = locks.0.engine.clock.now().until(until);
-            let request = Request::new(locks, Ok(Names::one(name)), Mode::Exclusive, Pick::All);
-            *guard = request.ttl(ttl).within(left).await?;
+            let request = Request::new(locks, Ok(Names::one(name)));
+            *guard = request.ttl(ttl).try_acquire_for(left).await?;
             Ok(())
         });
-        futures_util::future::try_join_all(waits)
-            .await
-            .map(|_: Vec<()>| ())?;
+        futures_util::future::try_join_all(waits).await.map(|_: Vec<()>| ())?;
         Ok(guards)
     }
 }

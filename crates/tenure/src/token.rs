@@ -27,10 +27,7 @@ impl FencingToken {
     /// `InvalidInput` when it is zero or above 63 bits.
     pub fn new(number: u64) -> Result<Self, Error> {
         if number == 0 || number > Self::MAX.0 {
-            return Err(Error::invalid(
-                "token",
-                format!("a token is from 1 to 2^63-1 token={number}"),
-            ));
+            return Err(Error::invalid("token", format!("a token is from 1 to 2^63-1 token={number}")));
         }
         Ok(FencingToken(number))
     }
@@ -72,9 +69,7 @@ impl FromStr for FencingToken {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let number = text
-            .parse()
-            .map_err(|_| Error::invalid("token", "a token is a decimal number"))?;
+        let number = text.parse().map_err(|_| Error::invalid("token", "a token is a decimal number"))?;
         FencingToken::new(number)
     }
 }
@@ -90,10 +85,7 @@ impl Epoch {
     /// `InvalidInput` when it is zero or above 31 bits.
     pub fn new(number: u32) -> Result<Self, Error> {
         if number == 0 || number > u32::MAX >> 1 {
-            return Err(Error::invalid(
-                "epoch",
-                format!("an epoch is from 1 to 2^31-1 epoch={number}"),
-            ));
+            return Err(Error::invalid("epoch", format!("an epoch is from 1 to 2^31-1 epoch={number}")));
         }
         Ok(Epoch(number))
     }
@@ -119,10 +111,7 @@ impl TokenBlock {
 
     /// A single token.
     pub fn one(token: FencingToken) -> Self {
-        TokenBlock {
-            first: token,
-            count: NonZeroU32::MIN,
-        }
+        TokenBlock { first: token, count: NonZeroU32::MIN }
     }
 
     /// The smallest token of the block: the one that the grant itself uses.
@@ -138,13 +127,7 @@ impl TokenBlock {
     /// Takes the smallest token off the block: the token, and what is left.
     pub fn take(self) -> (FencingToken, Option<TokenBlock>) {
         let left = NonZeroU32::new(self.count.get() - 1);
-        (
-            self.first,
-            left.map(|count| TokenBlock {
-                first: self.first.plus(1),
-                count,
-            }),
-        )
+        (self.first, left.map(|count| TokenBlock { first: self.first.plus(1), count }))
     }
 }
 

@@ -52,11 +52,7 @@ enum Phase {
     /// A driver is at the store.
     Driving,
     /// A task holds the lease.
-    Held {
-        lease: Arc<HeldLease>,
-        tokens: Option<TokenBlock>,
-        closing: Option<Closing>,
-    },
+    Held { lease: Arc<HeldLease>, tokens: Option<TokenBlock>, closing: Option<Closing> },
     /// The lease was given back, and the store may not know yet.
     Ending(LeaseId),
 }
@@ -83,10 +79,7 @@ pub(crate) enum Turn {
     /// The lease, and a token of it; without a token its block is used up, and the task reserves another.
     Handed(Arc<HeldLease>, Option<FencingToken>),
     /// The role of the driver, with the claim that the one before left, or the lease that is to be given up.
-    Drive {
-        adopted: Option<Box<Adoptable>>,
-        replaces: Option<LeaseId>,
-    },
+    Drive { adopted: Option<Box<Adoptable>>, replaces: Option<LeaseId> },
 }
 
 /// A place in the local queue.
@@ -116,37 +109,24 @@ pub(crate) enum Released {
 impl Cohorts {
     pub(crate) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect();
-        Cohorts {
-            shards,
-            hasher: RandomState::default(),
-        }
+        Cohorts { shards, hasher: RandomState::default() }
     }
 
     fn shard(&self, name: &Name) -> &Mutex<Shard> {
         let index = usize::try_from(self.hasher.hash_one(name) >> 32).unwrap_or(0) & (SHARDS - 1);
-        self.shards
-            .get(index)
-            .expect("the mask keeps it below the number of shards")
+        self.shards.get(index).expect("the mask keeps it below the number of shards")
     }
 
     /// A task comes. With `wait` it gets a seat when somebody is before it.
     pub(crate) fn enter(&self, name: &Name, wait: bool) -> Entered {
         let mut shard = self.shard(name).lock();
         let Some(cohort) = shard.get_mut(name) else {
-            shard.insert(
-                name.clone(),
-                Cohort {
-                    phase: Phase::Driving,
-                    queue: VecDeque::new(),
-                },
-            );
+            shard.insert(name.clone(), Cohort { phase: Phase::Driving, queue: VecDeque::new() });
             return Entered::Drive { replaces: None };
         };
         if let Phase::Ending(lease) = cohort.phase {
             cohort.phase = Phase::Driving;
-            return Entered::Drive {
-                replaces: Some(lease),
-            };
+            return Entered::Drive { replaces: Some(lease) };
         }
         Entered::Wait(wait.then(|| {
             let seat = Arc::new(Seat::default());
@@ -158,22 +138,14 @@ impl Cohorts {
     /// The driver has the lease; it uses the first token, `tokens` are those after it.
     pub(crate) fn arrived(&self, name: &Name, lease: &Arc<HeldLease>, tokens: Option<TokenBlock>) {
         if let Some(cohort) = self.shard(name).lock().get_mut(name) {
-            cohort.phase = Phase::Held {
-                lease: Arc::clone(lease),
-                tokens,
-                closing: None,
-            };
+            cohort.phase = Phase::Held { lease: Arc::clone(lease), tokens, closing: None };
         }
     }
 
     /// The holder reserved further tokens; the first is its own, `tokens` are those after it.
     pub(crate) fn restocked(&self, name: &Name, block: Option<TokenBlock>) {
         let mut shard = self.shard(name).lock();
-        if let Some(Cohort {
-            phase: Phase::Held { tokens, .. },
-            ..
-        }) = shard.get_mut(name)
-        {
+        if let Some(Cohort { phase: Phase::Held { tokens, .. }, .. }) = shard.get_mut(name) {
             *tokens = block;
         }
     }
@@ -199,22 +171,14 @@ impl Cohorts {
             return Released::End;
         };
         let waiting = cohort.queue.len();
-        let Phase::Held {
-            lease: held,
-            tokens,
-            closing,
-        } = &mut cohort.phase
-        else {
+        let Phase::Held { lease: held, tokens, closing } = &mut cohort.phase else {
             return Released::End;
         };
         if !Arc::ptr_eq(held, lease) {
             return Released::End;
         }
         if lease.is_contended() && closing.is_none() {
-            *closing = Some(Closing {
-                left: waiting.min(BUDGET),
-                until: now + BUDGET_TIME,
-            });
+            *closing = Some(Closing { left: waiting.min(BUDGET), until: now + BUDGET_TIME });
         }
         let open = closing.as_mut().is_none_or(|closing| closing.take_one(now));
         if usable && open {
@@ -233,29 +197,15 @@ impl Cohorts {
                 }
             }
         }
-        let turn = Turn::Drive {
-            adopted: None,
-            replaces: Some(lease.id),
-        };
+        let turn = Turn::Drive { adopted: None, replaces: Some(lease.id) };
         let unseated = give_turn(&mut cohort.queue, turn).is_some();
-        cohort.phase = if unseated {
-            Phase::Ending(lease.id)
-        } else {
-            Phase::Driving
-        };
-        if unseated {
-            Released::End
-        } else {
-            Released::Replaced
-        }
+        cohort.phase = if unseated { Phase::Ending(lease.id) } else { Phase::Driving };
+        if unseated { Released::End } else { Released::Replaced }
     }
 
     /// Whether tasks wait for a name.
     pub(crate) fn is_wanted(&self, name: &Name) -> bool {
-        self.shard(name)
-            .lock()
-            .get(name)
-            .is_some_and(|cohort| !cohort.queue.is_empty())
+        self.shard(name).lock().get(name).is_some_and(|cohort| !cohort.queue.is_empty())
     }
 
     /// The store has ended a lease that was given back.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::Engine;
 use super::cohort::Released;
 use super::held::HeldLease;
+use super::spares;
 use crate::claim::{Digest, LeaseId};
 use crate::error::{Error, Result};
 use crate::lease::{Ended, Why};
 use crate::name::Names;
-use crate::provider::Immediate;
+use crate::provider::{Immediate, Ticket};
 use crate::token::FencingToken;
 
 /// A lease that is held. One type for every mode.
@@ -31,7 +32,8 @@ impl Guard {
     /// The fencing token: give it to the resource with the first read and with every write.
     pub fn token(&self) -> FencingToken {
         match self.0.kind() {
-            Kind::Thin { token, .. } | Kind::Leased { token, .. } => *token,
+            Kind::Thin { ticket, .. } => ticket.token,
+            Kind::Leased { token, .. } => *token,
         }
     }
 
@@ -46,7 +48,7 @@ impl Guard {
     /// The digest under which the lease is listed.
     pub fn lease(&self) -> Digest {
         match self.0.kind() {
-            Kind::Thin { token, .. } => LeaseId::inward(*token, 0).digest(),
+            Kind::Thin { ticket, .. } => LeaseId::inward(ticket.token, 0).digest(),
             Kind::Leased { lease, .. } => lease.id.digest(),
         }
     }
@@ -54,7 +56,7 @@ impl Guard {
     /// Whether the lease is lost. Compares with the clock: right even when the runtime is starved.
     pub fn is_lost(&self) -> bool {
         match self.0.kind() {
-            Kind::Thin { anchor, names, token } => !anchor.immediate.holds(names, *token),
+            Kind::Thin { store, names, ticket } => !store.holds(names, ticket.token),
             Kind::Leased { engine, lease, .. } => lease.lost(engine.clock.now()).is_some(),
         }
     }
@@ -86,8 +88,8 @@ impl Guard {
     /// May be dropped at any time and called again.
     pub async fn lost(&self) -> Why {
         match self.0.kind() {
-            Kind::Thin { anchor, names, token } => {
-                anchor.immediate.forced(names, *token).await;
+            Kind::Thin { store, names, ticket } => {
+                store.forced(names, ticket.token).await;
                 Why::Forced
             }
             Kind::Leased { engine, lease, .. } => loop {
@@ -132,14 +134,13 @@ impl Guard {
             return Ok(());
         };
         match kind {
-            Kind::Thin { anchor, names, token } => {
-                let held = anchor.immediate.holds(&names, token);
-                anchor.immediate.give(&names, token);
+            Kind::Thin { store, names, ticket } => {
+                let held = store.holds(&names, ticket.token);
+                store.give(&names, ticket);
+                spares::give_back(store);
                 held.then_some(()).ok_or_else(|| gone(Why::Forced))
             }
-            Kind::Leased {
-                engine, lease, local, ..
-            } => release(&engine, &lease, local).await,
+            Kind::Leased { engine, lease, local, .. } => release(&engine, &lease, local).await,
         }
     }
 }
@@ -159,29 +160,15 @@ async fn release(engine: &Arc<Engine>, lease: &Arc<HeldLease>, local: bool) -> R
 }
 
 fn gone(why: Why) -> Error {
-    Error::lost(
-        "release",
-        format!("the lease had ended before reason={}", why.word()),
-    )
+    Error::lost("release", format!("the lease had ended before reason={}", why.word()))
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Guard");
-        shown
-            .field("names", self.names())
-            .field("token", &self.token())
-            .field("lease", &self.lease());
+        shown.field("names", self.names()).field("token", &self.token()).field("lease", &self.lease());
         shown.finish_non_exhaustive()
     }
-}
-
-/// A share of the engine for guards of the immediate way. There are several, so that tasks on several cores do not meet at
-/// one reference count.
-#[derive(Debug)]
-#[repr(align(128))]
-pub(crate) struct Anchor {
-    pub(crate) immediate: Arc<dyn Immediate>,
 }
 
 /// What a guard holds; dropped, it is passed on or ended. `None` once it was released.
@@ -189,41 +176,22 @@ pub(crate) struct Hold(Option<Kind>);
 
 enum Kind {
     /// A name in the fast lane of a store inside this process.
-    Thin {
-        anchor: Arc<Anchor>,
-        names: Names,
-        token: FencingToken,
-    },
+    Thin { store: Arc<dyn Immediate>, names: Names, ticket: Ticket },
     /// A lease at the store. `local`: it belongs to the local tier and may be handed on.
-    Leased {
-        engine: Arc<Engine>,
-        lease: Arc<HeldLease>,
-        token: FencingToken,
-        local: bool,
-    },
+    Leased { engine: Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken, local: bool },
 }
 
 impl Hold {
-    pub(crate) fn thin(anchor: Arc<Anchor>, names: Names, token: FencingToken) -> Self {
-        Hold(Some(Kind::Thin { anchor, names, token }))
+    pub(crate) fn thin(store: Arc<dyn Immediate>, names: Names, ticket: Ticket) -> Self {
+        Hold(Some(Kind::Thin { store, names, ticket }))
     }
 
     pub(crate) fn direct(engine: &Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken) -> Self {
-        Hold(Some(Kind::Leased {
-            engine: Arc::clone(engine),
-            lease,
-            token,
-            local: false,
-        }))
+        Hold(Some(Kind::Leased { engine: Arc::clone(engine), lease, token, local: false }))
     }
 
     pub(crate) fn cohort(engine: &Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken) -> Self {
-        Hold(Some(Kind::Leased {
-            engine: Arc::clone(engine),
-            lease,
-            token,
-            local: true,
-        }))
+        Hold(Some(Kind::Leased { engine: Arc::clone(engine), lease, token, local: true }))
     }
 
     pub(crate) fn with_token(mut self, with: FencingToken) -> Self {
@@ -234,9 +202,7 @@ impl Hold {
     }
 
     fn kind(&self) -> &Kind {
-        self.0
-            .as_ref()
-            .expect("only release takes it, and consumes the guard")
+        self.0.as_ref().expect("only release takes it, and consumes the guard")
     }
 }
 
@@ -244,10 +210,11 @@ impl Drop for Hold {
     fn drop(&mut self) {
         match self.0.take() {
             None => {}
-            Some(Kind::Thin { anchor, names, token }) => drop(anchor.immediate.give(&names, token)),
-            Some(Kind::Leased {
-                engine, lease, local, ..
-            }) => {
+            Some(Kind::Thin { store, names, ticket }) => {
+                store.give(&names, ticket);
+                spares::give_back(store);
+            }
+            Some(Kind::Leased { engine, lease, local, .. }) => {
                 if !local || engine.pass_on(&lease) == Released::End {
                     engine.abandon(&lease);
                 }

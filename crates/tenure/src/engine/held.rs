@@ -33,11 +33,7 @@ impl HeldLease {
     /// A lease that was granted. `confirm` renews it at once, as an offer needs.
     pub(crate) fn new(id: LeaseId, grant: &Grant, ttl: Duration, now: Instant, confirm: bool) -> Self {
         let due = if confirm { now } else { now + ttl / 3 };
-        let due = if grant.deadline == Instant::NEVER {
-            Instant::NEVER
-        } else {
-            due
-        };
+        let due = if grant.deadline == Instant::NEVER { Instant::NEVER } else { due };
         HeldLease {
             id,
             names: grant.names.clone(),
@@ -122,13 +118,11 @@ impl HeldLease {
     /// Takes the answer of a renewal. It counts only if the lease was still held when it came.
     pub(crate) fn renewed(&self, grant: &Grant, sent: Instant, now: Instant) {
         if self.lost(now).is_none() {
-            self.deadline_ns
-                .fetch_max(grant.deadline.as_nanos(), Ordering::AcqRel);
+            self.deadline_ns.fetch_max(grant.deadline.as_nanos(), Ordering::AcqRel);
         }
         self.contended.fetch_or(grant.contended, Ordering::Relaxed);
         self.doubtful.store(false, Ordering::Relaxed);
-        self.due_ns
-            .store((sent + self.ttl() / 3).as_nanos(), Ordering::Relaxed);
+        self.due_ns.store((sent + self.ttl() / 3).as_nanos(), Ordering::Relaxed);
         self.renewing.store(false, Ordering::Release);
         if grant.revoked {
             self.lose(Why::Forced);
@@ -138,8 +132,7 @@ impl HeldLease {
     /// A renewal failed: the lease is in doubt until its deadline, and is tried again before.
     pub(crate) fn doubt(&self, now: Instant) {
         self.doubtful.store(true, Ordering::Relaxed);
-        self.due_ns
-            .store((now + self.ttl() / 12).as_nanos(), Ordering::Relaxed);
+        self.due_ns.store((now + self.ttl() / 12).as_nanos(), Ordering::Relaxed);
         self.renewing.store(false, Ordering::Release);
     }
 }

@@ -45,9 +45,7 @@ impl Keepalive {
 
     fn shard(&self, id: &LeaseId) -> &Mutex<Register> {
         let [first, ..] = id.to_bytes();
-        self.shards
-            .get(usize::from(first) % SHARDS)
-            .expect("the remainder is below the number of shards")
+        self.shards.get(usize::from(first) % SHARDS).expect("the remainder is below the number of shards")
     }
 
     pub(crate) fn add(&self, lease: Arc<HeldLease>) {
@@ -66,10 +64,7 @@ impl Keepalive {
 
     /// Every lease that is held now.
     pub(crate) fn all(&self) -> Vec<Arc<HeldLease>> {
-        self.shards
-            .iter()
-            .flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>())
-            .collect()
+        self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect()
     }
 
     /// Sees to it that a pass is made at `due`.
@@ -135,19 +130,10 @@ pub(crate) async fn run(engine: Weak<Engine>) {
 
 /// One renewal call. A hanging store is given up after a third of the shortest ttl; the pass tells the loss meanwhile.
 async fn renew(engine: Arc<Engine>, leases: Vec<Arc<HeldLease>>) {
-    let keeps: Vec<Keep> = leases
-        .iter()
-        .map(|l| Keep {
-            lease: l.id,
-            ttl: l.ttl(),
-            tokens: 0,
-        })
-        .collect();
+    let keeps: Vec<Keep> = leases.iter().map(|l| Keep { lease: l.id, ttl: l.ttl(), tokens: 0 }).collect();
     let patience = leases.iter().map(|lease| lease.ttl()).min().unwrap_or_default() / 3;
     let sent = engine.clock.now();
-    let answers = tokio::time::timeout(patience, engine.provider.keep(&keeps))
-        .await
-        .unwrap_or_default();
+    let answers = tokio::time::timeout(patience, engine.provider.keep(&keeps)).await.unwrap_or_default();
     let now = engine.clock.now();
     let mut answers = answers.into_iter();
     for lease in &leases {

@@ -35,11 +35,7 @@ impl Engine {
             }
             Entered::Wait(None) => Ok(None),
             Entered::Wait(Some(seat)) => {
-                let mut place = Place {
-                    engine: self,
-                    name: &name,
-                    seat: Some(seat),
-                };
+                let mut place = Place { engine: self, name: &name, seat: Some(seat) };
                 let Some(turn) = place.turn(until).await else {
                     return Ok(None);
                 };
@@ -63,14 +59,10 @@ impl Engine {
                 }
                 self.handed(name, lease, token).await
             }
-            Turn::Drive {
-                adopted: Some(adopted),
-                ..
-            } => self.drive(name, Role::adopted(self, name, *adopted), until).await,
-            Turn::Drive {
-                adopted: None,
-                replaces,
-            } => {
+            Turn::Drive { adopted: Some(adopted), .. } => {
+                self.drive(name, Role::adopted(self, name, *adopted), until).await
+            }
+            Turn::Drive { adopted: None, replaces } => {
                 claim.replaces.extend(replaces);
                 self.drive(name, Role::fresh(self, name, claim), until).await
             }
@@ -116,11 +108,7 @@ impl Engine {
         }
         // Released again if this future is dropped or the store fails: the placeholder token is never shown.
         let hold = Hold::cohort(self, Arc::clone(&lease), FencingToken::MAX);
-        let keep = Keep {
-            lease: lease.id,
-            ttl: lease.ttl(),
-            tokens: NEXT_BLOCK,
-        };
+        let keep = Keep { lease: lease.id, ttl: lease.ttl(), tokens: NEXT_BLOCK };
         let answer = self.provider.keep(&[keep]).await.pop();
         match answer.unwrap_or_else(|| Err(Error::internal("acquire", "the store gave no answer")))? {
             Kept::Held(grant) => {
@@ -149,11 +137,7 @@ impl Engine {
         match released {
             Released::Handed => {}
             Released::Replaced => self.keepalive.remove(&lease.id),
-            Released::End => drop(
-                self.returning
-                    .lock()
-                    .insert(lease.id, lease.names.first().clone()),
-            ),
+            Released::End => drop(self.returning.lock().insert(lease.id, lease.names.first().clone())),
         }
         released
     }
@@ -199,24 +183,12 @@ impl<'a> Role<'a> {
     fn fresh(engine: &'a Arc<Engine>, name: &'a Name, claim: Claim) -> Self {
         let replaces = claim.replaces.first().copied();
         let pursuit = Pursuit::new(engine, claim).for_cohort();
-        Role {
-            engine,
-            name,
-            pursuit: Some(pursuit),
-            replaces,
-            played: false,
-        }
+        Role { engine, name, pursuit: Some(pursuit), replaces, played: false }
     }
 
     fn adopted(engine: &'a Arc<Engine>, name: &'a Name, adopted: Adoptable) -> Self {
         let pursuit = Pursuit::adopt(engine, adopted).for_cohort();
-        Role {
-            engine,
-            name,
-            pursuit: Some(pursuit),
-            replaces: None,
-            played: false,
-        }
+        Role { engine, name, pursuit: Some(pursuit), replaces: None, played: false }
     }
 }
 
@@ -227,13 +199,7 @@ impl Drop for Role<'_> {
         }
         let adopted = self.pursuit.take().and_then(Pursuit::give_over);
         let replaces = self.replaces.take();
-        self.engine.resign(
-            self.name,
-            Turn::Drive {
-                adopted: adopted.map(Box::new),
-                replaces,
-            },
-        );
+        self.engine.resign(self.name, Turn::Drive { adopted: adopted.map(Box::new), replaces });
     }
 }
 

@@ -14,6 +14,7 @@ mod keepalive;
 mod local;
 mod pursuit;
 mod reaper;
+pub(crate) mod spares;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,7 @@ use self::cohort::Cohorts;
 pub(crate) use self::counters::Counters;
 pub use self::counters::Stats;
 pub use self::guard::Guard;
-pub(crate) use self::guard::{Anchor, Hold};
+pub(crate) use self::guard::Hold;
 use self::held::HeldLease;
 use self::keepalive::Keepalive;
 use self::pursuit::{Mailbox, Outcome, Pursuit};
@@ -59,9 +60,7 @@ pub(crate) struct Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine")
-            .field("provider", &self.provider)
-            .finish_non_exhaustive()
+        f.debug_struct("Engine").field("provider", &self.provider).finish_non_exhaustive()
     }
 }
 
@@ -123,10 +122,7 @@ impl Engine {
             let _running = running;
             let reap = async {
                 let mut orphans = orphans.lock().await;
-                reaper::run(provider, clock, &mut orphans, left, |lease| {
-                    ended(&for_reaper, lease)
-                })
-                .await;
+                reaper::run(provider, clock, &mut orphans, left, |lease| ended(&for_reaper, lease)).await;
             };
             // Ends with the reaper, which ends when the engine is gone and its last orphan is settled.
             tokio::join!(reap, keepalive::run(weak));
@@ -134,11 +130,8 @@ impl Engine {
     }
 
     /// Whether new claims are taken.
-    pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::unavailable("acquire", "the locks are closed"));
-        }
-        Ok(())
+    pub(crate) fn is_open(&self) -> bool {
+        !self.closed.load(Ordering::Acquire)
     }
 
     /// Claims directly at the store and waits until `until`. `None` when it is busy.
@@ -158,10 +151,8 @@ impl Engine {
     /// Claims several times in one call, without waiting.
     pub(crate) async fn each(self: &Arc<Self>, claims: Vec<Claim>) -> Result<Vec<Option<Hold>>> {
         self.start();
-        let mut strays = Strays {
-            engine: self,
-            left: claims.iter().map(|claim| (claim.lease, claim.ttl)).collect(),
-        };
+        let mut strays =
+            Strays { engine: self, left: claims.iter().map(|claim| (claim.lease, claim.ttl)).collect() };
         let answers = self.provider.claim(&claims).await;
         strays.left.clear();
         let mut holds = Vec::with_capacity(claims.len());
@@ -186,15 +177,14 @@ impl Engine {
 
     /// A claim with the caller's lease id, for servers: no guard, no renewal.
     pub(crate) async fn raw(self: &Arc<Self>, claim: Claim, until: Instant) -> Result<Claimed> {
-        self.check_open()?;
+        if !self.is_open() {
+            return Err(Error::unavailable("acquire", "the locks are closed"));
+        }
         self.start();
         let ttl = claim.ttl;
         let mut pursuit = Pursuit::new(self, claim);
         match pursuit.run(until).await? {
-            Outcome::Granted {
-                grant,
-                confirm: false,
-            } => Ok(Claimed::Granted(grant)),
+            Outcome::Granted { grant, confirm: false } => Ok(Claimed::Granted(grant)),
             Outcome::Granted { confirm: true, .. } => self.confirm(pursuit.lease(), ttl).await,
             Outcome::Busy(held_by) => Ok(Claimed::Busy(held_by)),
         }
@@ -202,19 +192,8 @@ impl Engine {
 
     /// Turns an offer into a lease of its full ttl.
     async fn confirm(&self, lease: LeaseId, ttl: Duration) -> Result<Claimed> {
-        let mut strays = Strays {
-            engine: self,
-            left: vec![(lease, ttl)],
-        };
-        let answer = self
-            .provider
-            .keep(&[Keep {
-                lease,
-                ttl,
-                tokens: 0,
-            }])
-            .await
-            .pop();
+        let mut strays = Strays { engine: self, left: vec![(lease, ttl)] };
+        let answer = self.provider.keep(&[Keep { lease, ttl, tokens: 0 }]).await.pop();
         let answer = answer.unwrap_or_else(|| Err(Error::internal("acquire", "the store gave no answer")));
         match answer? {
             Kept::Held(grant) => {
@@ -253,19 +232,13 @@ impl Engine {
             immediate.end(&lease);
             return;
         }
-        self.reaper.take(Orphan {
-            lease,
-            until: self.clock.now() + ttl,
-        });
+        self.reaper.take(Orphan { lease, until: self.clock.now() + ttl });
     }
 
     /// Ends a lease at the store and says whether it was held.
     async fn end(self: &Arc<Self>, lease: &HeldLease) -> Result<Ended> {
         self.start();
-        let mut strays = Strays {
-            engine: self,
-            left: vec![(lease.id, lease.ttl())],
-        };
+        let mut strays = Strays { engine: self, left: vec![(lease.id, lease.ttl())] };
         self.keepalive.remove(&lease.id);
         let answer = self.provider.end(&[lease.id]).await.pop();
         let answer = answer.unwrap_or_else(|| Err(Error::internal("release", "the store gave no answer")));
@@ -284,10 +257,7 @@ impl Engine {
             self.abandon(lease);
             lease.lose(Why::Store);
         }
-        self.waits
-            .all()
-            .into_iter()
-            .for_each(|mailbox| mailbox.ring(None));
+        self.waits.all().into_iter().for_each(|mailbox| mailbox.ring(None));
         let left = self.reaper.left();
         let drained = tokio::select! {
             () = left.none() => true,
@@ -295,17 +265,11 @@ impl Engine {
         };
         if drained {
             self.provider.close().await;
-            return Report {
-                released: held.len(),
-                left: Vec::new(),
-            };
+            return Report { released: held.len(), left: Vec::new() };
         }
         let remaining: Vec<Digest> = held.iter().map(|lease| lease.id.digest()).collect();
         self.provider.close().await;
-        Report {
-            released: 0,
-            left: remaining,
-        }
+        Report { released: 0, left: remaining }
     }
 }
 
@@ -375,11 +339,7 @@ impl Listener for Ear {
             }
             Event::Revoked(id) => engine.lost(&id, Why::Forced),
             Event::Lost(id, why) => engine.lost(&id, why),
-            Event::Resync => engine
-                .waits
-                .all()
-                .into_iter()
-                .for_each(|mailbox| mailbox.ring(None)),
+            Event::Resync => engine.waits.all().into_iter().for_each(|mailbox| mailbox.ring(None)),
         }
     }
 }

@@ -82,25 +82,13 @@ pub(crate) struct Pursuit {
 
 impl Pursuit {
     pub(crate) fn new(engine: &Arc<Engine>, claim: Claim) -> Self {
-        Pursuit {
-            engine: Arc::clone(engine),
-            claim,
-            mailbox: None,
-            asked: false,
-            keeps_place: false,
-        }
+        Pursuit { engine: Arc::clone(engine), claim, mailbox: None, asked: false, keeps_place: false }
     }
 
     /// Goes on with a claim that another task gave up, in its place in the queue.
     pub(crate) fn adopt(engine: &Arc<Engine>, adopted: Adoptable) -> Self {
         let Adoptable { claim, mailbox } = adopted;
-        Pursuit {
-            engine: Arc::clone(engine),
-            claim,
-            mailbox,
-            asked: true,
-            keeps_place: false,
-        }
+        Pursuit { engine: Arc::clone(engine), claim, mailbox, asked: true, keeps_place: false }
     }
 
     /// With its place in the queue kept at the deadline: the caller withdraws it, or another task adopts it.
@@ -146,12 +134,7 @@ impl Pursuit {
 
     async fn ask(&mut self) -> Result<Claimed> {
         self.asked = true;
-        let answer = self
-            .engine
-            .provider
-            .claim(std::slice::from_ref(&self.claim))
-            .await
-            .pop();
+        let answer = self.engine.provider.claim(std::slice::from_ref(&self.claim)).await.pop();
         let answer = answer.unwrap_or_else(|| Err(Error::internal("acquire", "the store gave no answer")));
         if matches!(&answer, Err(error) if error.kind() == ErrorKind::InvalidInput) {
             self.settle();
@@ -199,11 +182,7 @@ impl Pursuit {
     }
 
     async fn touch(&self) -> Result<Kept> {
-        let keep = Keep {
-            lease: self.claim.lease,
-            ttl: self.claim.ttl,
-            tokens: 0,
-        };
+        let keep = Keep { lease: self.claim.lease, ttl: self.claim.ttl, tokens: 0 };
         let answer = self.engine.provider.keep(&[keep]).await.pop();
         answer.unwrap_or_else(|| Err(Error::internal("acquire", "the store gave no answer")))
     }
@@ -253,10 +232,7 @@ impl Pursuit {
         if !self.claim.wait {
             return None;
         }
-        let given = self.asked.then(|| Adoptable {
-            claim: self.claim.clone(),
-            mailbox: self.mailbox.take(),
-        });
+        let given = self.asked.then(|| Adoptable { claim: self.claim.clone(), mailbox: self.mailbox.take() });
         self.asked = false;
         given
     }

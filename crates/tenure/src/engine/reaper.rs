@@ -49,13 +49,7 @@ pub(crate) struct Left {
 impl Reaper {
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Orphan>) {
         let (orphans, receiver) = mpsc::unbounded_channel();
-        (
-            Reaper {
-                orphans,
-                left: Arc::default(),
-            },
-            receiver,
-        )
+        (Reaper { orphans, left: Arc::default() }, receiver)
     }
 
     pub(crate) fn left(&self) -> Arc<Left> {
@@ -110,9 +104,8 @@ pub(crate) async fn run(
             batch.push(orphan);
         }
         let ids: Vec<LeaseId> = batch.iter().map(|orphan| orphan.lease).collect();
-        let answers: Vec<Result<Ended>> = tokio::time::timeout(PATIENCE, provider.end(&ids))
-            .await
-            .unwrap_or_default();
+        let answers: Vec<Result<Ended>> =
+            tokio::time::timeout(PATIENCE, provider.end(&ids)).await.unwrap_or_default();
         let now = clock.now();
         let before = batch.len();
         let mut answers = answers.into_iter();

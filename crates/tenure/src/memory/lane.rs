@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use super::tokens::TokenSource;
 use crate::claim::Meta;
 use crate::name::{Name, Names};
+use crate::provider::Ticket;
 use crate::token::{FencingToken, TokenBlock};
 
 /// Enough shards that a few cores seldom meet, few enough that an idle store is small. A power of two.
@@ -85,35 +86,28 @@ pub(super) enum Given {
 impl Lane {
     pub(super) fn new(tokens: Arc<TokenSource>) -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Lane {
-            shards,
-            hasher: RandomState::default(),
-            tokens,
-        }
+        Lane { shards, hasher: RandomState::default(), tokens }
     }
 
     /// Takes all names, if none of them is held or fat.
-    pub(super) fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<FencingToken> {
+    pub(super) fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
         match names.single() {
             Some(name) => self.take_one(name, meta),
             None => self.take_all(names, meta),
         }
     }
 
-    fn take_one(&self, name: &Name, meta: Option<&Arc<Meta>>) -> Option<FencingToken> {
+    fn take_one(&self, name: &Name, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
         let hash = self.hasher.hash_one(name);
         for look in 0..LOOKS {
             let mut slots = self.shard(hash).lock();
             let slots = &mut *slots;
-            match slots
-                .slots
-                .entry(hash, |slot| slot.name == *name, |slot| slot.hash)
-            {
+            match slots.slots.entry(hash, |slot| slot.name == *name, |slot| slot.hash) {
                 Entry::Vacant(vacant) => {
                     let token = next_token(&mut slots.block, &self.tokens);
                     vacant.insert(Slot::thin(hash, name, token, meta));
                     slots.taken += 1;
-                    return Some(token);
+                    return Some(Ticket { token, hint: hash });
                 }
                 Entry::Occupied(slot) if matches!(slot.get().state, SlotState::Fat) => return None,
                 Entry::Occupied(_) => {}
@@ -124,7 +118,7 @@ impl Lane {
         None
     }
 
-    fn take_all(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<FencingToken> {
+    fn take_all(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
         let hashed: SmallVec<[(u64, &Name); 4]> =
             names.iter().map(|n| (self.hasher.hash_one(n), n)).collect();
         let mut locked = self.lock_all(hashed.iter().map(|(hash, _)| *hash));
@@ -141,39 +135,37 @@ impl Lane {
             let slots = locked.of(hash);
             slots.block = None;
             slots.taken += u64::from(index == 0);
-            slots
-                .slots
-                .insert_unique(hash, Slot::thin(hash, name, token, meta), |slot| slot.hash);
+            slots.slots.insert_unique(hash, Slot::thin(hash, name, token, meta), |slot| slot.hash);
         }
-        Some(token)
+        Some(Ticket { token, hint: 0 })
     }
 
-    /// Gives one name back.
-    pub(super) fn give(&self, name: &Name, token: FencingToken) -> Given {
-        let hash = self.hasher.hash_one(name);
+    /// Gives one name back. `hash` is that of the name.
+    pub(super) fn give(&self, name: &Name, hash: u64, token: FencingToken) -> Given {
         let mut slots = self.shard(hash).lock();
-        match slots.slots.find_entry(hash, |slot| slot.name == *name) {
-            Err(_) => Given::NotHeld,
-            Ok(slot) => match &slot.get().state {
-                SlotState::Fat => Given::Fat,
-                SlotState::Thin(thin) if thin.token == token => {
-                    slot.remove();
-                    Given::Done
-                }
-                SlotState::Thin(_) => Given::NotHeld,
-            },
+        // The token first: it tells apart what has the same place in the table, and saves the comparison of names.
+        if let Ok(slot) =
+            slots.slots.find_entry(hash, |slot| slot.state.is_held_by(token) && slot.name == *name)
+        {
+            slot.remove();
+            return Given::Done;
         }
+        match slots.slots.find(hash, |slot| slot.name == *name).map(|slot| &slot.state) {
+            Some(SlotState::Fat) => Given::Fat,
+            Some(SlotState::Thin(_)) | None => Given::NotHeld,
+        }
+    }
+
+    /// Where a name is found.
+    pub(super) fn hash(&self, name: &Name) -> u64 {
+        self.hasher.hash_one(name)
     }
 
     /// Who holds a name thinly; `Err` when it is fat. The answer is old as soon as it is given.
     pub(super) fn holder(&self, name: &Name) -> Result<Option<Thin>, ()> {
         let hash = self.hasher.hash_one(name);
         let slots = self.shard(hash).lock();
-        match slots
-            .slots
-            .find(hash, |slot| slot.name == *name)
-            .map(|slot| &slot.state)
-        {
+        match slots.slots.find(hash, |slot| slot.name == *name).map(|slot| &slot.state) {
             None => Ok(None),
             Some(SlotState::Thin(thin)) => Ok(Some(thin.clone())),
             Some(SlotState::Fat) => Err(()),
@@ -184,16 +176,9 @@ impl Lane {
     pub(super) fn fatten(&self, name: &Name) -> Option<Thin> {
         let hash = self.hasher.hash_one(name);
         let mut slots = self.shard(hash).lock();
-        match slots
-            .slots
-            .entry(hash, |slot| slot.name == *name, |slot| slot.hash)
-        {
+        match slots.slots.entry(hash, |slot| slot.name == *name, |slot| slot.hash) {
             Entry::Vacant(vacant) => {
-                vacant.insert(Slot {
-                    hash,
-                    name: name.clone(),
-                    state: SlotState::Fat,
-                });
+                vacant.insert(Slot { hash, name: name.clone(), state: SlotState::Fat });
                 None
             }
             Entry::Occupied(mut slot) => match std::mem::replace(&mut slot.get_mut().state, SlotState::Fat) {
@@ -232,11 +217,7 @@ impl Lane {
     }
 
     fn shard(&self, hash: u64) -> &Mutex<Slots> {
-        &self
-            .shards
-            .get(shard_index(hash))
-            .expect("the mask keeps it below the number of shards")
-            .0
+        &self.shards.get(shard_index(hash)).expect("the mask keeps it below the number of shards").0
     }
 
     /// Locks the shards of these hashes, in the order of the shards.
@@ -254,10 +235,7 @@ struct Locked<'a>(SmallVec<[(usize, MutexGuard<'a, Slots>); 4]>);
 impl Locked<'_> {
     fn of(&mut self, hash: u64) -> &mut Slots {
         let index = shard_index(hash);
-        let at = self
-            .0
-            .binary_search_by_key(&index, |(index, _)| *index)
-            .expect("its shard was locked");
+        let at = self.0.binary_search_by_key(&index, |(index, _)| *index).expect("its shard was locked");
         &mut self.0.get_mut(at).expect("found").1
     }
 }
@@ -267,16 +245,15 @@ fn shard_index(hash: u64) -> usize {
     usize::try_from((hash >> 40) & (SHARDS as u64 - 1)).unwrap_or(0)
 }
 
+impl SlotState {
+    fn is_held_by(&self, token: FencingToken) -> bool {
+        matches!(self, SlotState::Thin(thin) if thin.token == token)
+    }
+}
+
 impl Slot {
     fn thin(hash: u64, name: &Name, token: FencingToken, meta: Option<&Arc<Meta>>) -> Self {
-        Slot {
-            hash,
-            name: name.clone(),
-            state: SlotState::Thin(Thin {
-                token,
-                meta: meta.cloned(),
-            }),
-        }
+        Slot { hash, name: name.clone(), state: SlotState::Thin(Thin { token, meta: meta.cloned() }) }
     }
 }
 

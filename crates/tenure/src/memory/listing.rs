@@ -8,22 +8,11 @@ use crate::lease::{Kind, Listed, Page, Query};
 impl Table {
     /// Lists leases or waiters in the order of their digests. What has expired is left out.
     pub fn list(&self, now: Instant, query: &Query) -> Page {
-        page(
-            self.leases
-                .iter()
-                .filter_map(|(id, lease)| self.listed(now, id, lease, query.kind)),
-            query,
-        )
+        page(self.leases.iter().filter_map(|(id, lease)| self.listed(now, id, lease, query.kind)), query)
     }
 
     fn listed(&self, now: Instant, id: &LeaseId, lease: &Lease, kind: Kind) -> Option<Listed> {
-        let mut listed = Listed::new(
-            id.digest(),
-            lease.names.clone(),
-            lease.mode,
-            lease.ttl,
-            lease.origin,
-        );
+        let mut listed = Listed::new(id.digest(), lease.names.clone(), lease.mode, lease.ttl, lease.origin);
         listed.age = lease.since.until(now);
         listed.meta = lease.meta.clone();
         match (&lease.state, kind) {
@@ -42,10 +31,7 @@ impl Table {
 /// Sorts, filters and cuts what was found to the page that was asked for.
 pub(super) fn page(found: impl Iterator<Item = Listed>, query: &Query) -> Page {
     let wanted = |listed: &Listed| {
-        let named = listed
-            .names
-            .iter()
-            .any(|name| name.as_str().starts_with(&query.prefix));
+        let named = listed.names.iter().any(|name| name.as_str().starts_with(&query.prefix));
         named && query.after.is_none_or(|after: Digest| listed.lease > after)
     };
     let mut entries: Vec<Listed> = found.filter(wanted).collect();

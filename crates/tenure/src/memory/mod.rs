@@ -3,7 +3,9 @@
 //! Nothing here has a task or a timer, and nothing lasts longer than the process. Its local leases need no renewal:
 //! the process that would have to die for one to be abandoned is the store itself.
 
+mod image;
 mod lane;
+mod leases;
 mod listing;
 mod rules;
 pub mod table;
@@ -14,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use self::lane::{Given, Lane, Thin};
@@ -25,7 +28,9 @@ use crate::error::Result;
 use crate::lease::{Claimed, Ended, Kept, Kind, Listed, Page, Query};
 use crate::limits;
 use crate::name::{Name, Names};
-use crate::provider::{Caps, Event, Force, Forced, Fut, Immediate, Keep, Listener, Provider, Takeover};
+use crate::provider::{
+    Caps, Event, Force, Forced, Fut, Immediate, Keep, Listener, Provider, Takeover, Ticket,
+};
 use crate::token::{Epoch, FencingToken};
 
 /// The memory provider. Clones are the same store.
@@ -126,10 +131,7 @@ fn inward(name: &Name, token: FencingToken) -> LeaseId {
 }
 
 fn adopt(table: &mut Table, now: clock::Instant, name: &Name, thin: Thin) {
-    let taken = Taken {
-        meta: thin.meta,
-        since: now,
-    };
+    let taken = Taken { meta: thin.meta, since: now };
     table.adopt(now, inward(name, thin.token), name.clone(), thin.token, taken);
 }
 
@@ -140,39 +142,27 @@ impl Provider for Memory {
 
     fn claim<'a>(&'a self, claims: &'a [Claim]) -> Fut<'a, Vec<Result<Claimed>>> {
         Box::pin(async move {
-            let one = |claim: &Claim| {
-                self.0
-                    .step(Some(&claim.names), |table, now| table.claim(now, claim))
-            };
+            let one = |claim: &Claim| self.0.step(Some(&claim.names), |table, now| table.claim(now, claim));
             claims.iter().map(one).collect()
         })
     }
 
     fn keep<'a>(&'a self, keeps: &'a [Keep]) -> Fut<'a, Vec<Result<Kept>>> {
         Box::pin(async move {
-            keeps
-                .iter()
-                .map(|keep| Ok(self.0.step(None, |table, now| table.keep(now, keep))))
-                .collect()
+            keeps.iter().map(|keep| Ok(self.0.step(None, |table, now| table.keep(now, keep)))).collect()
         })
     }
 
     fn end<'a>(&'a self, leases: &'a [LeaseId]) -> Fut<'a, Vec<Result<Ended>>> {
         Box::pin(async move {
-            leases
-                .iter()
-                .map(|id| Ok(self.0.step(None, |table, now| table.end(now, id))))
-                .collect()
+            leases.iter().map(|id| Ok(self.0.step(None, |table, now| table.end(now, id)))).collect()
         })
     }
 
     fn list<'a>(&'a self, query: &'a Query) -> Fut<'a, Result<Page>> {
         Box::pin(async move {
             let table = self.0.table.lock();
-            let whole = Query {
-                limit: usize::MAX,
-                ..query.clone()
-            };
+            let whole = Query { limit: usize::MAX, ..query.clone() };
             let mut found = table.list(self.0.clock.now(), &whole).entries;
             if query.kind == Kind::Leases {
                 found = with_thin(found, self.0.lane.thin());
@@ -230,13 +220,8 @@ fn with_thin(found: Vec<Listed>, thin: Vec<(Name, Thin)>) -> Vec<Listed> {
     found.into_iter().for_each(&mut add);
     for (name, held) in thin {
         let digest = inward(&name, held.token).digest();
-        let mut listed = Listed::new(
-            digest,
-            Names::one(name),
-            Mode::Exclusive,
-            limits::DEFAULT_TTL,
-            Origin::Local,
-        );
+        let mut listed =
+            Listed::new(digest, Names::one(name), Mode::Exclusive, limits::DEFAULT_TTL, Origin::Local);
         listed.token = Some(held.token);
         listed.meta = held.meta;
         add(listed);
@@ -245,22 +230,23 @@ fn with_thin(found: Vec<Listed>, thin: Vec<(Name, Thin)>) -> Vec<Listed> {
 }
 
 impl Immediate for Store {
-    fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<FencingToken> {
+    fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
         self.lane.take(names, meta)
     }
 
-    fn give(&self, names: &Names, token: FencingToken) -> bool {
-        let mut held = true;
+    fn give(&self, names: &Names, ticket: Ticket) -> bool {
+        let Ticket { token, hint } = ticket;
+        let (mut held, mut fat) = (true, SmallVec::<[LeaseId; 2]>::new());
         for name in names {
-            held &= match self.lane.give(name, token) {
-                Given::Done => true,
-                Given::NotHeld => false,
-                Given::Fat => {
-                    self.step(None, |table, now| table.end(now, &inward(name, token))) == Ended::Released
-                }
-            };
+            let hash = if names.single().is_some() { hint } else { self.lane.hash(name) };
+            match self.lane.give(name, hash, token) {
+                Given::Done => {}
+                Given::NotHeld => held = false,
+                Given::Fat => fat.push(inward(name, token)),
+            }
         }
-        held
+        // In one step, so that what one name frees is not granted before the others are free.
+        held & (fat.is_empty() || self.step(None, |table, now| table.end_together(now, &fat)))
     }
 
     fn end(&self, lease: &LeaseId) -> Ended {

@@ -30,9 +30,7 @@ impl Table {
             Pick::All => names.iter().all(|name| open(&name)).then(|| names.clone()),
             Pick::Any { count } => {
                 let picked: Vec<Name> = names.iter().filter(open).take(count as usize).cloned().collect();
-                (picked.len() == count as usize)
-                    .then(|| Names::new(picked).ok())
-                    .flatten()
+                (picked.len() == count as usize).then(|| Names::new(picked).ok()).flatten()
             }
         }
     }
@@ -45,27 +43,20 @@ impl Table {
             return false;
         }
         let earlier = entry.queue.iter().take_while(|(other, _)| *other < ticket);
-        let mut waiters = earlier.filter_map(|(_, id)| self.leases.get(id));
+        let live = earlier.filter(|(_, id)| !self.is_over(now, id));
+        let mut waiters = live.filter_map(|(_, id)| self.leases.get(id));
         !waiters.any(|waiter| conflicts(waiter.mode, mode) && !self.may_be_overtaken(now, name, waiter))
     }
 
     /// Whether the holders of a name leave room for `mode`.
     fn admits(&self, entry: &Entry, mode: Mode) -> bool {
-        let mut holders = entry
-            .holders
-            .iter()
-            .filter_map(|id| self.leases.get(id))
-            .map(|lease| lease.mode);
+        let mut holders = entry.holders.iter().filter_map(|id| self.leases.get(id)).map(|lease| lease.mode);
         match mode {
             Mode::Exclusive => entry.holders.is_empty(),
             Mode::Shared => holders.all(|holder| holder == Mode::Shared),
             Mode::Permits { take, of } => {
                 let permits = |holder| {
-                    if let Mode::Permits { take, .. } = holder {
-                        u64::from(take)
-                    } else {
-                        u64::from(of)
-                    }
+                    if let Mode::Permits { take, .. } = holder { u64::from(take) } else { u64::from(of) }
                 };
                 holders.map(permits).sum::<u64>() + u64::from(take) <= u64::from(of)
             }
@@ -77,24 +68,14 @@ impl Table {
         let State::Waiting(waiting) = &waiter.state else {
             return true;
         };
-        let admitted = |other: &&Name| {
-            self.names
-                .get(*other)
-                .is_none_or(|entry| self.admits(entry, waiter.mode))
-        };
-        let others = waiter
-            .names
-            .iter()
-            .filter(|other| *other != name)
-            .filter(admitted)
-            .count();
+        let admitted =
+            |other: &&Name| self.names.get(*other).is_none_or(|entry| self.admits(entry, waiter.mode));
+        let others = waiter.names.iter().filter(|other| *other != name).filter(admitted).count();
         let needed = match waiter.pick {
             Pick::All => waiter.names.len() - 1,
             Pick::Any { count } => count as usize - 1,
         };
-        let patient = waiting
-            .overtaken_since
-            .is_none_or(|since| now < since + limits::OVERTAKE_FOR);
+        let patient = waiting.overtaken_since.is_none_or(|since| now < since + limits::OVERTAKE_FOR);
         others < needed && waiting.overtaken < limits::MAX_OVERTAKES && patient
     }
 
@@ -126,37 +107,50 @@ impl Table {
             let Some((id, picked)) = self.next_runnable(now, &freed) else {
                 return;
             };
-            let Some(Lease {
-                state: State::Waiting(waiting),
-                names,
-                mode,
-                ttl,
-                ..
-            }) = self.leases.get(&id)
-            else {
+            let Some(asked) = self.serve(now, id, picked) else {
                 return;
             };
-            let (ticket, asked, mode) = (waiting.ticket, names.clone(), *mode);
-            let offer = (*ttl).min(limits::OFFER);
-            self.overtake(now, mode, &picked, ticket);
-            self.unqueue(ticket, &asked);
-            self.hold(now, id, picked, offer);
-            let grant = self.grant_of(id);
-            self.events.push(Event::Granted(id, Some(Box::new(grant))));
             // It left the queues of all names that it asked for: those behind it there may go now.
             freed.extend(asked.iter().cloned());
             freed.sort_unstable();
             freed.dedup();
-            self.note_idle(&asked);
+        }
+    }
+
+    /// Grants a waiting claim the names that it may have, as an offer; the names that it asked for.
+    fn serve(&mut self, now: Instant, id: LeaseId, picked: Names) -> Option<Names> {
+        let lease = self.leases.get(&id)?;
+        let State::Waiting(waiting) = &lease.state else {
+            return None;
+        };
+        let (ticket, asked, mode) = (waiting.ticket, lease.names.clone(), lease.mode);
+        let offer = lease.ttl.min(limits::OFFER);
+        self.overtake(now, mode, &picked, ticket);
+        self.unqueue(ticket, &asked);
+        self.hold(now, id, picked, offer);
+        let grant = self.grant_of(id);
+        self.events.push(Event::Granted(id, Some(Box::new(grant))));
+        self.note_idle(&asked);
+        Some(asked)
+    }
+
+    /// Grants a waiting claim that may go: one that a step with many others to grant left waiting.
+    pub(super) fn promote(&mut self, now: Instant, id: LeaseId) {
+        let Some(lease) = self.leases.get(&id) else {
+            return;
+        };
+        let State::Waiting(waiting) = &lease.state else {
+            return;
+        };
+        let picked = self.runnable(now, lease.mode, lease.pick, &lease.names, waiting.ticket);
+        if let Some(asked) = picked.and_then(|picked| self.serve(now, id, picked)) {
+            self.grant_next(now, &asked);
         }
     }
 
     fn next_runnable(&self, now: Instant, freed: &[Name]) -> Option<(LeaseId, Names)> {
-        let is_exclusive = |id: &LeaseId| {
-            self.leases
-                .get(id)
-                .is_some_and(|lease| lease.mode == Mode::Exclusive)
-        };
+        let is_exclusive =
+            |id: &LeaseId| self.leases.get(id).is_some_and(|lease| lease.mode == Mode::Exclusive);
         let first_of = |name: &Name| {
             let entry = self.names.get(name)?;
             if entry.holders.iter().any(is_exclusive) {
@@ -164,15 +158,12 @@ impl Table {
             }
             let queue = entry.queue.iter().take(MOST_LOOKED_AT);
             queue.map(|(ticket, id)| (*ticket, *id)).find_map(|(ticket, id)| {
-                let waiter = self.leases.get(&id)?;
+                let waiter = self.leases.get(&id).filter(|_| !self.is_over(now, &id))?;
                 let names = self.runnable(now, waiter.mode, waiter.pick, &waiter.names, ticket)?;
                 Some((ticket, id, names))
             })
         };
-        let first = freed
-            .iter()
-            .filter_map(first_of)
-            .min_by_key(|(ticket, ..)| *ticket)?;
+        let first = freed.iter().filter_map(first_of).min_by_key(|(ticket, ..)| *ticket)?;
         Some((first.1, first.2))
     }
 
@@ -180,9 +171,12 @@ impl Table {
     pub(super) fn refresh(&mut self, now: Instant, names: &Names) {
         let mut over = Vec::new();
         for entry in names.iter().filter_map(|name| self.names.get(name)) {
-            let queue = entry.queue.iter().take(MOST_LOOKED_AT).map(|(_, id)| id);
-            let all = entry.holders.iter().chain(queue);
-            over.extend(all.filter(|id| self.is_over(now, id)).copied());
+            let queue = || entry.queue.iter().map(|(_, id)| id);
+            // The dead at the head are in the way of all others, however many they are; each is met once.
+            let head = queue().take_while(|id| self.is_over(now, id));
+            let near = queue().take(MOST_LOOKED_AT).filter(|id| self.is_over(now, id));
+            over.extend(head.chain(near).copied());
+            over.extend(entry.holders.iter().filter(|id| self.is_over(now, id)).copied());
         }
         for id in over {
             self.drop_lease(now, id, Some(Why::Expired));
@@ -205,11 +199,7 @@ impl Table {
             let Some(entry) = self.names.get(name) else {
                 continue;
             };
-            let ids = entry
-                .holders
-                .first()
-                .into_iter()
-                .chain(entry.queue.front().map(|(_, id)| id));
+            let ids = entry.holders.first().into_iter().chain(entry.queue.front().map(|(_, id)| id));
             for other in ids.filter_map(|id| self.leases.get(id)) {
                 if limit(other.mode) != limit(claim.mode) {
                     let what = format!("permits of one limit and locks do not mix on a name name={name}");
@@ -227,9 +217,5 @@ fn conflicts(earlier: Mode, later: Mode) -> bool {
 }
 
 fn limit(mode: Mode) -> Option<u32> {
-    if let Mode::Permits { of, .. } = mode {
-        Some(of)
-    } else {
-        None
-    }
+    if let Mode::Permits { of, .. } = mode { Some(of) } else { None }
 }

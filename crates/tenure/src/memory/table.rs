@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::leases::Leases;
 use super::tokens::TokenSource;
 use crate::claim::{Claim, Digest, LeaseId, Meta, Mode, Origin, Pick};
 use crate::clock::Instant;
@@ -30,12 +31,12 @@ const MOST_REMEMBERED: usize = 65_536;
 /// All leases, queues and ended ids of a store.
 #[derive(Debug)]
 pub struct Table {
-    pub(super) leases: HashMap<LeaseId, Lease, foldhash::fast::RandomState>,
+    pub(super) leases: Leases,
     pub(super) names: HashMap<Name, Entry, foldhash::fast::RandomState>,
     tokens: Arc<TokenSource>,
-    last_ticket: u64,
-    ended: HashMap<LeaseId, Why, foldhash::fast::RandomState>,
-    ended_in_order: VecDeque<(Instant, LeaseId)>,
+    pub(super) last_ticket: u64,
+    pub(super) ended: HashMap<LeaseId, Why, foldhash::fast::RandomState>,
+    pub(super) ended_in_order: VecDeque<(Instant, LeaseId)>,
     locals_expire: bool,
     pub(super) events: Vec<Event>,
     pub(super) idle: Vec<Name>,
@@ -50,40 +51,43 @@ pub(super) struct Entry {
 
 /// A claim that is held or waits.
 #[derive(Debug)]
-pub(super) struct Lease {
-    pub(super) names: Names,
-    pub(super) mode: Mode,
-    pub(super) pick: Pick,
-    pub(super) ttl: Duration,
-    pub(super) linger: Duration,
-    pub(super) origin: Origin,
-    pub(super) wanted: NonZeroU32,
-    pub(super) meta: Option<Arc<Meta>>,
-    pub(super) since: Instant,
-    pub(super) state: State,
+pub(crate) struct Lease {
+    pub(crate) names: Names,
+    pub(crate) mode: Mode,
+    pub(crate) pick: Pick,
+    pub(crate) ttl: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) origin: Origin,
+    pub(crate) wanted: NonZeroU32,
+    pub(crate) meta: Option<Arc<Meta>>,
+    pub(crate) since: Instant,
+    pub(crate) state: State,
 }
 
+/// Whether a claim is held or waits.
 #[derive(Debug)]
-pub(super) enum State {
+pub(crate) enum State {
     Held(Held),
     Waiting(Waiting),
 }
 
+/// A claim's part in the table while it is held.
 #[derive(Debug)]
-pub(super) struct Held {
-    pub(super) names: Names,
-    pub(super) tokens: TokenBlock,
-    pub(super) expires: Instant,
-    pub(super) revoked: bool,
-    pub(super) ended: bool,
+pub(crate) struct Held {
+    pub(crate) names: Names,
+    pub(crate) tokens: TokenBlock,
+    pub(crate) expires: Instant,
+    pub(crate) revoked: bool,
+    pub(crate) ended: bool,
 }
 
+/// A claim's part in the table while it waits.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) ticket: u64,
-    pub(super) touched: Instant,
-    pub(super) overtaken: u32,
-    pub(super) overtaken_since: Option<Instant>,
+pub(crate) struct Waiting {
+    pub(crate) ticket: u64,
+    pub(crate) touched: Instant,
+    pub(crate) overtaken: u32,
+    pub(crate) overtaken_since: Option<Instant>,
 }
 
 impl Table {
@@ -92,7 +96,7 @@ impl Table {
     /// `locals_expire` is false where the store is the process: a local lease then ends by `end` or force alone.
     pub fn new(tokens: Arc<TokenSource>, locals_expire: bool) -> Self {
         Table {
-            leases: HashMap::default(),
+            leases: Leases::default(),
             names: HashMap::default(),
             tokens,
             last_ticket: 0,
@@ -116,11 +120,11 @@ impl Table {
         if self.ended.contains_key(&claim.lease) {
             return Ok(Claimed::Busy(HeldBy::default()));
         }
+        self.refresh(now, &claim.names);
         self.check_modes(claim)?;
         for replaced in &claim.replaces {
             self.end(now, replaced);
         }
-        self.refresh(now, &claim.names);
         if let Some(names) = self.runnable(now, claim.mode, claim.pick, &claim.names, u64::MAX) {
             self.overtake(now, claim.mode, &names, u64::MAX);
             return Ok(Claimed::Granted(self.grant_new(now, claim, names)));
@@ -141,6 +145,7 @@ impl Table {
         }
         let names = lease.names.clone();
         self.refresh(now, &names);
+        self.promote(now, keep.lease);
         self.kept(now, keep)
     }
 
@@ -195,12 +200,7 @@ impl Table {
 
     /// Takes a lease from its holder, or a waiter from the queue.
     pub fn force(&mut self, now: Instant, digest: Digest, how: Force) -> Forced {
-        let ids: Vec<LeaseId> = self
-            .leases
-            .keys()
-            .filter(|id| id.digest() == digest)
-            .copied()
-            .collect();
+        let ids: Vec<LeaseId> = self.leases.keys().filter(|id| id.digest() == digest).copied().collect();
         let mut forced = Forced::NotFound;
         for id in ids {
             let asked = match self.leases.get_mut(&id).map(|lease| &mut lease.state) {
@@ -247,6 +247,23 @@ impl Table {
         self.names.entry(name).or_default().holders.push(id);
     }
 
+    /// Ends adopted leases as one; whether all of them were held.
+    pub(super) fn end_together(&mut self, now: Instant, ids: &[LeaseId]) -> bool {
+        let mut freed = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(Lease { names, .. }) = self.leases.remove(id) {
+                self.vacate(*id, &names);
+                freed.extend(names.iter().cloned());
+            }
+        }
+        let all = freed.len() == ids.len();
+        if let Ok(names) = Names::new(freed) {
+            self.grant_next(now, &names);
+            self.note_idle(&names);
+        }
+        all
+    }
+
     /// What became of claims and leases since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
@@ -263,21 +280,17 @@ impl Table {
     }
 
     fn ask_again(&mut self, now: Instant, claim: &Claim) -> Claimed {
-        let keep = Keep {
-            lease: claim.lease,
-            ttl: claim.ttl,
-            tokens: 0,
-        };
-        if let Some(Lease {
-            state: State::Waiting(waiting),
-            ..
-        }) = self.leases.get_mut(&claim.lease)
-        {
+        let keep = Keep { lease: claim.lease, ttl: claim.ttl, tokens: 0 };
+        if let Some(Lease { state: State::Waiting(waiting), .. }) = self.leases.get_mut(&claim.lease) {
             waiting.touched = now;
         }
         self.refresh(now, &claim.names);
         match self.leases.get(&claim.lease).map(|lease| &lease.state) {
-            Some(State::Held(held)) if !held.ended => Claimed::Granted(self.grant_of(keep.lease)),
+            Some(State::Held(held)) if !held.ended => {
+                let mut grant = self.grant_of(keep.lease);
+                grant.repeated = true;
+                Claimed::Granted(grant)
+            }
             Some(State::Waiting(_)) => Claimed::Queued(self.place(now, keep.lease)),
             _ => Claimed::Busy(self.held_by(now, claim)),
         }
@@ -296,11 +309,7 @@ impl Table {
             return;
         };
         let mortal = lease.origin == Origin::Remote || self.locals_expire;
-        let count = if lease.mode == Mode::Exclusive {
-            lease.wanted
-        } else {
-            NonZeroU32::MIN
-        };
+        let count = if lease.mode == Mode::Exclusive { lease.wanted } else { NonZeroU32::MIN };
         for name in &names {
             self.names.entry(name.clone()).or_default().holders.push(id);
         }
@@ -315,38 +324,24 @@ impl Table {
     }
 
     pub(super) fn grant_of(&self, id: LeaseId) -> Grant {
-        let lease = self
-            .leases
-            .get(&id)
-            .expect("asked for a lease that was just looked up");
-        let State::Held(held) = &lease.state else {
-            unreachable!("asked for the grant of a waiting claim")
-        };
+        let lease = self.leases.get(&id).expect("asked for a lease that was just looked up");
+        let State::Held(held) = &lease.state else { unreachable!("asked for the grant of a waiting claim") };
         let deadline = match held.expires {
             Instant::NEVER => Instant::NEVER,
             expires => expires - limits::drift(lease.ttl),
         };
         let mut grant = Grant::new(held.names.clone(), held.tokens, deadline);
-        grant.contended = held
-            .names
-            .iter()
-            .any(|name| self.names.get(name).is_some_and(|e| !e.queue.is_empty()));
+        grant.contended =
+            held.names.iter().any(|name| self.names.get(name).is_some_and(|e| !e.queue.is_empty()));
         grant.revoked = held.revoked;
         grant
     }
 
     fn enqueue(&mut self, now: Instant, claim: &Claim) -> Result<Claimed> {
-        let full = |name: &Name| {
-            self.names
-                .get(name)
-                .is_some_and(|e| e.queue.len() >= limits::MAX_WAITERS)
-        };
+        let full = |name: &Name| self.names.get(name).is_some_and(|e| e.queue.len() >= limits::MAX_WAITERS);
         if let Some(name) = claim.names.iter().find(|name| full(name)) {
             let most = limits::MAX_WAITERS;
-            return Err(Error::invalid(
-                "waiters",
-                format!("a name has at most {most} waiters name={name}"),
-            ));
+            return Err(Error::invalid("waiters", format!("a name has at most {most} waiters name={name}")));
         }
         self.last_ticket += 1;
         let ticket = self.last_ticket;
@@ -355,8 +350,7 @@ impl Table {
         for name in &claim.names {
             let entry = self.names.entry(name.clone()).or_default();
             if entry.queue.is_empty() {
-                self.events
-                    .extend(entry.holders.iter().map(|holder| Event::Contended(*holder)));
+                self.events.extend(entry.holders.iter().map(|holder| Event::Contended(*holder)));
             }
             entry.queue.push_back((ticket, claim.lease));
         }
@@ -385,29 +379,13 @@ impl Table {
         let State::Waiting(waiting) = &lease.state else {
             return Queued::new(0, None);
         };
-        let ahead = |entry: &Entry| {
-            entry
-                .queue
-                .partition_point(|(ticket, _)| *ticket < waiting.ticket)
-        };
-        let most = lease
-            .names
-            .iter()
-            .filter_map(|name| self.names.get(name))
-            .map(ahead)
-            .max()
-            .unwrap_or(0);
-        Queued::new(
-            u32::try_from(most).unwrap_or(u32::MAX),
-            self.next_expiry(now, &lease.names),
-        )
+        let ahead = |entry: &Entry| entry.queue.partition_point(|(ticket, _)| *ticket < waiting.ticket);
+        let most = lease.names.iter().filter_map(|name| self.names.get(name)).map(ahead).max().unwrap_or(0);
+        Queued::new(u32::try_from(most).unwrap_or(u32::MAX), self.next_expiry(now, &lease.names))
     }
 
     fn next_expiry(&self, now: Instant, names: &Names) -> Option<Duration> {
-        let holders = names
-            .iter()
-            .filter_map(|name| self.names.get(name))
-            .flat_map(|entry| &entry.holders);
+        let holders = names.iter().filter_map(|name| self.names.get(name)).flat_map(|entry| &entry.holders);
         let expiries = holders.filter_map(|id| match &self.leases.get(id)?.state {
             State::Held(held) if held.expires != Instant::NEVER => Some(held.expires),
             _ => None,
@@ -420,10 +398,7 @@ impl Table {
         let Some((name, entry)) = taken.and_then(|name| self.names.get_key_value(name)) else {
             return HeldBy::default();
         };
-        let holder = entry
-            .holders
-            .first()
-            .and_then(|id| Some((id, self.leases.get(id)?)));
+        let holder = entry.holders.first().and_then(|id| Some((id, self.leases.get(id)?)));
         HeldBy {
             name: Some(name.clone()),
             lease: holder.map(|(id, _)| id.digest()),
@@ -485,11 +460,7 @@ impl Table {
 
     pub(super) fn note_idle(&mut self, names: &Names) {
         for name in names {
-            if self
-                .names
-                .get(name)
-                .is_some_and(|e| e.holders.is_empty() && e.queue.is_empty())
-            {
+            if self.names.get(name).is_some_and(|e| e.holders.is_empty() && e.queue.is_empty()) {
                 self.names.remove(name);
                 self.idle.push(name.clone());
             }
@@ -515,12 +486,7 @@ impl Table {
 
 impl Waiting {
     fn new(ticket: u64, now: Instant) -> Self {
-        Waiting {
-            ticket,
-            touched: now,
-            overtaken: 0,
-            overtaken_since: None,
-        }
+        Waiting { ticket, touched: now, overtaken: 0, overtaken_since: None }
     }
 }
 

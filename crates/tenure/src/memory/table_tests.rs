@@ -32,13 +32,7 @@ fn token(answer: Result<Claimed>) -> u64 {
 fn granted(events: Vec<Event>) -> Vec<LeaseId> {
     events
         .into_iter()
-        .filter_map(|e| {
-            if let Event::Granted(id, Some(_)) = e {
-                Some(id)
-            } else {
-                None
-            }
-        })
+        .filter_map(|e| if let Event::Granted(id, Some(_)) = e { Some(id) } else { None })
         .collect()
 }
 
@@ -48,9 +42,7 @@ fn waiters_are_granted_in_order_with_rising_tokens() {
     let claims: Vec<Claim> = (0..4).map(|_| claim(&["a"])).collect();
     let mut last = token(table.claim(at(0), &claims[0]));
     for (index, waiting) in claims.iter().enumerate().skip(1) {
-        let Claimed::Queued(place) = table.claim(at(1), waiting).unwrap() else {
-            panic!("busy")
-        };
+        let Claimed::Queued(place) = table.claim(at(1), waiting).unwrap() else { panic!("busy") };
         assert_eq!(place.ahead as usize, index - 1);
     }
     for pair in claims.windows(2) {
@@ -77,10 +69,7 @@ fn a_blocked_batch_is_overtaken_sixteen_times_and_then_has_its_names_kept() {
         token(table.claim(at(1), &quick));
         table.end(at(1), &quick.lease);
     }
-    assert!(matches!(
-        table.claim(at(1), &claim(&["a"])).unwrap(),
-        Claimed::Queued(_)
-    ));
+    assert!(matches!(table.claim(at(1), &claim(&["a"])).unwrap(), Claimed::Queued(_)));
     table.take_events();
     table.end(at(2), &holder.lease);
     assert_eq!(granted(table.take_events()), [batch.lease]);
@@ -91,10 +80,7 @@ fn a_reader_does_not_pass_a_waiting_writer_and_readers_enter_together() {
     let mut table = table();
     let first = mode(claim(&["a"]), Mode::Shared);
     let writer = claim(&["a"]);
-    let readers = [
-        mode(claim(&["a"]), Mode::Shared),
-        mode(claim(&["a"]), Mode::Shared),
-    ];
+    let readers = [mode(claim(&["a"]), Mode::Shared), mode(claim(&["a"]), Mode::Shared)];
     token(table.claim(at(0), &first));
     assert!(matches!(table.claim(at(0), &writer).unwrap(), Claimed::Queued(_)));
     for reader in &readers {
@@ -121,24 +107,11 @@ fn an_expired_lease_is_gone_for_good_and_an_unconfirmed_offer_passes_on() {
     token(table.claim(at(0), &dead));
     table.claim(at(8_000), &silent).unwrap();
     table.claim(at(8_000), &live).unwrap();
-    let keep = |lease| Keep {
-        lease,
-        ttl: Duration::from_secs(10),
-        tokens: 0,
-    };
-    assert!(matches!(
-        table.keep(at(10_000), &keep(dead.lease)),
-        Kept::Gone(Why::Unknown | Why::Expired)
-    ));
-    assert!(matches!(
-        table.keep(at(10_500), &keep(live.lease)),
-        Kept::Queued(_)
-    ));
+    let keep = |lease| Keep { lease, ttl: Duration::from_secs(10), tokens: 0 };
+    assert!(matches!(table.keep(at(10_000), &keep(dead.lease)), Kept::Gone(Why::Unknown | Why::Expired)));
+    assert!(matches!(table.keep(at(10_500), &keep(live.lease)), Kept::Queued(_)));
     assert!(matches!(table.keep(at(13_001), &keep(live.lease)), Kept::Held(_)));
-    assert!(matches!(
-        table.keep(at(13_002), &keep(silent.lease)),
-        Kept::Gone(_)
-    ));
+    assert!(matches!(table.keep(at(13_002), &keep(silent.lease)), Kept::Gone(_)));
 }
 
 #[test]
@@ -151,9 +124,7 @@ fn any_picks_the_first_free_names_in_order_and_leaves_all_queues() {
     any.pick = Pick::Any { count: 2 };
     assert!(matches!(table.claim(at(0), &any).unwrap(), Claimed::Queued(_)));
     table.end(at(1), &second.lease);
-    let Claimed::Granted(grant) = table.claim(at(1), &any).unwrap() else {
-        panic!("not granted")
-    };
+    let Claimed::Granted(grant) = table.claim(at(1), &any).unwrap() else { panic!("not granted") };
     assert_eq!(grant.names.to_string(), "b c");
     assert!(table.names.values().all(|entry| entry.queue.is_empty()));
 }
@@ -164,18 +135,9 @@ fn permits_add_up_to_their_limit_and_another_limit_is_refused() {
     let permits = |take, of| mode(claim(&["gpu"]), Mode::Permits { take, of });
     token(table.claim(at(0), &permits(3, 4)));
     token(table.claim(at(0), &permits(1, 4)));
-    assert!(matches!(
-        table.claim(at(0), &permits(1, 4)).unwrap(),
-        Claimed::Queued(_)
-    ));
-    assert_eq!(
-        table.claim(at(0), &permits(1, 5)).unwrap_err().operation(),
-        "mode"
-    );
-    assert_eq!(
-        table.claim(at(0), &claim(&["gpu"])).unwrap_err().operation(),
-        "mode"
-    );
+    assert!(matches!(table.claim(at(0), &permits(1, 4)).unwrap(), Claimed::Queued(_)));
+    assert_eq!(table.claim(at(0), &permits(1, 5)).unwrap_err().operation(), "mode");
+    assert_eq!(table.claim(at(0), &claim(&["gpu"])).unwrap_err().operation(), "mode");
 }
 
 #[test]
@@ -188,10 +150,7 @@ fn a_lingering_lease_keeps_its_names_until_the_time_is_over() {
     assert_eq!(table.end(at(1_000), &job.lease), Ended::Lingering);
     let mut next = claim(&["job"]);
     next.wait = false;
-    assert!(matches!(
-        table.claim(at(59_999), &next).unwrap(),
-        Claimed::Busy(_)
-    ));
+    assert!(matches!(table.claim(at(59_999), &next).unwrap(), Claimed::Busy(_)));
     let mut next = claim(&["job"]);
     next.wait = false;
     token(table.claim(at(60_000), &next));

@@ -20,9 +20,18 @@ impl TokenSource {
     pub fn reserve(&self, count: NonZeroU32) -> TokenBlock {
         // The counter is the only thing that is shared here; the order of grants comes from the locks around it.
         let first = self.0.fetch_add(u64::from(count.get()), Ordering::Relaxed);
-        TokenBlock::new(
-            FencingToken::new(first).expect("63 bits last for centuries of grants"),
-            count,
-        )
+        TokenBlock::new(FencingToken::new(first).expect("63 bits last for centuries of grants"), count)
+    }
+}
+
+impl TokenSource {
+    /// The number of the next token.
+    pub(crate) fn next(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// A source whose first token has the number `next`, as kept elsewhere.
+    pub(crate) fn from_next(next: u64) -> Self {
+        TokenSource(AtomicU64::new(next))
     }
 }

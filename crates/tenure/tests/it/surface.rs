@@ -48,33 +48,18 @@ async fn batches_readers_and_permits_exclude_what_they_must() {
     let both = locks.lock_all(["b", "a"]).acquire().await.unwrap();
     assert!(locks.lock("a").try_acquire().await.unwrap().is_none());
     assert!(locks.lock_shared("b").try_acquire().await.unwrap().is_none());
-    let any = locks
-        .lock_any(["b", "c", "a"])
-        .try_acquire()
-        .await
-        .unwrap()
-        .unwrap();
+    let any = locks.lock_any(["b", "c", "a"]).try_acquire().await.unwrap().unwrap();
     assert_eq!(any.names().to_string(), "c");
     both.release().await.unwrap();
     let one = locks.lock_shared("b").acquire().await.unwrap();
     let two = locks.lock_shared("b").acquire().await.unwrap();
     assert!(locks.lock("b").try_acquire().await.unwrap().is_none());
     drop((one, two));
-    let permits = [
-        locks.permit("gpu", 2).acquire().await.unwrap(),
-        locks.permit("gpu", 2).acquire().await.unwrap(),
-    ];
+    let permits =
+        [locks.permit("gpu", 2).acquire().await.unwrap(), locks.permit("gpu", 2).acquire().await.unwrap()];
     assert!(locks.permit("gpu", 2).try_acquire().await.unwrap().is_none());
     drop(permits);
-    assert!(
-        locks
-            .permit("gpu", 2)
-            .take(2)
-            .try_acquire()
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(locks.permit("gpu", 2).take(2).try_acquire().await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -82,31 +67,14 @@ async fn each_gives_a_guard_for_each_name_that_was_free() {
     let locks = Locks::memory();
     let _held = locks.lock("b").acquire().await.unwrap();
     let won = locks.lock_each(["a", "b", "c"]).try_acquire().await.unwrap();
-    assert_eq!(
-        won.iter().map(Option::is_some).collect::<Vec<_>>(),
-        [true, false, true]
-    );
-    assert_eq!(
-        locks
-            .lock_each(["a", "a"])
-            .try_acquire()
-            .await
-            .unwrap_err()
-            .kind(),
-        ErrorKind::InvalidInput
-    );
+    assert_eq!(won.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(locks.lock_each(["a", "a"]).try_acquire().await.unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 #[tokio::test]
 async fn a_job_runs_once_within_its_time() {
     let locks = Locks::memory();
     let job = || locks.lock("job:settle").hold_at_least(Duration::from_secs(3_600));
-    assert_eq!(
-        job()
-            .run_once(async |guard| guard.token().get() > 0)
-            .await
-            .unwrap(),
-        Once::Ran(true)
-    );
+    assert_eq!(job().run_once(async |guard| guard.token().get() > 0).await.unwrap(), Once::Ran(true));
     assert_eq!(job().run_once(async |_| true).await.unwrap(), Once::Skipped);
 }
