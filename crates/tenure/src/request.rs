@@ -54,11 +54,6 @@ impl<'a> Request<'a> {
         }
     }
 
-    pub(crate) fn mode(mut self, mode: Mode) -> Self {
-        self.more().mode = mode;
-        self
-    }
-
     pub(crate) fn pick(mut self, pick: Pick) -> Self {
         self.more().pick = pick;
         self
@@ -101,7 +96,7 @@ impl<'a> Request<'a> {
 
     /// How the names are shared, for a batch that is not exclusive. Defaults to what the method says that made the request.
     pub fn mode(mut self, mode: Mode) -> Self {
-        self.mode = mode;
+        self.more().mode = mode;
         self
     }
 
