@@ -7,6 +7,7 @@ mod list;
 mod release;
 mod row;
 mod run;
+mod serve;
 mod show;
 mod store;
 mod watch;
@@ -26,11 +27,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(answer) => {
             // Help and version are answers too, and go to stdout.
-            let code = if answer.use_stderr() {
-                Code::USAGE
-            } else {
-                Code::OK
-            };
+            let code = if answer.use_stderr() { Code::USAGE } else { Code::OK };
             let _ = answer.print();
             return code.into();
         }
@@ -56,7 +53,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Code> {
         Command::List(args) => wait_for(list::list(url, &args)),
         Command::Watch(args) => wait_for(watch::watch(url, &args)),
         Command::Release(args) => wait_for(release::release(url, &args)),
-        Command::Serve(_) => anyhow::bail!("not yet"),
+        Command::Serve(args) => wait_for(serve::serve(url, &args)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tenure", &mut io::stdout());
             Ok(Code::OK)
@@ -65,10 +62,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Code> {
 }
 
 fn wait_for(work: impl Future<Output = anyhow::Result<Code>>) -> anyhow::Result<Code> {
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let code = runtime.block_on(work);
     // A store that hangs in a system call is not waited for.
     runtime.shutdown_background();
