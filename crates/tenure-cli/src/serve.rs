@@ -1,6 +1,7 @@
 //! `tenure serve`: the settings of the server from options, environment and file, and its life.
 
 use std::fs;
+use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -46,7 +47,12 @@ pub(crate) async fn serve(url: Option<&str>, args: &ServeArgs) -> anyhow::Result
     let file = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
     let plan = plan(url, args, file)?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let stderr = std::io::stderr;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr)
+        .init();
     // Before anything is said to be served: a signal that comes early is not missed.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
