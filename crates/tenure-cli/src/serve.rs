@@ -133,8 +133,8 @@ fn read(path: &Path) -> Result<File> {
     })?;
     // The parser's own words would quote the line, which may have a password in its URL.
     toml::from_str(&text).map_err(|error| {
-        let line =
-            error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
         Error::invalid("config", format!("{} path={shown} line={line}", error.message()))
     })
 }
