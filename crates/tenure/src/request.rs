@@ -54,6 +54,12 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// How the names are shared, for a batch that is not exclusive. Defaults to what the method says that made the request.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.more().mode = mode;
+        self
+    }
+
     pub(crate) fn pick(mut self, pick: Pick) -> Self {
         self.more().pick = pick;
         self
@@ -91,12 +97,6 @@ impl<'a> Request<'a> {
     /// A lease that is handed on inside the process goes on showing the fields of the request that brought it.
     pub fn holder(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.more().holder.push((key.into(), value.into()));
-        self
-    }
-
-    /// How the names are shared, for a batch that is not exclusive. Defaults to what the method says that made the request.
-    pub fn mode(mut self, mode: Mode) -> Self {
-        self.more().mode = mode;
         self
     }
 
