@@ -11,7 +11,7 @@ use crate::support::{Home, Running};
 const LEASE: &str = "8f14e45f-ceea-467f-a83e-1d5b7c9d2a10";
 
 /// `tenure serve` with `options` on a free port: it, its address, and what it logged until it listened.
-fn serve(home: &Home, options: &str) -> (Running, String, Vec<String>) {
+pub(crate) fn serve(home: &Home, options: &str) -> (Running, String, Vec<String>) {
     let mut command = Command::new("sh");
     let line = format!("exec '{}' serve --listen 127.0.0.1:0 {options} 2>&1", env!("CARGO_BIN_EXE_tenure"));
     command
@@ -133,4 +133,29 @@ fn a_bad_configuration_exits_64_and_names_the_line() {
     let said = home.tenure(&["serve", "--config", &home.path("tenure.toml")]);
     assert_eq!(said.code, 64);
     assert!(said.err.contains("line=2") && said.err.contains("port"), "{said:?}");
+}
+
+#[test]
+fn a_run_over_http_excludes_and_shows_itself_as_any_other() {
+    let home = Home::new();
+    let (_server, address, _) = serve(&home, "");
+    let url = format!("http://{address}");
+    let mut holder = home.start(&["--url", &url, "run", "a", "--", "sh", "-c", "echo held; cat"]);
+    assert_eq!(holder.line(), "held");
+    assert!(!home.is_free("a"));
+    assert_eq!(home.tenure(&["--url", &url, "run", "--try", "a", "--", "true"]).code, 75);
+    assert_eq!(home.list(&[])[0]["holder"]["command"], "sh");
+    assert_eq!(home.tenure(&["--url", &url, "release", "--name", "a", "--force"]).code, 0);
+    assert_eq!(holder.wait(), 76);
+    assert!(home.is_free("a"));
+}
+
+#[test]
+fn a_server_that_is_not_there_exits_69() {
+    let home = Home::new();
+    let (mut server, address, _) = serve(&home, "");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait(), 0);
+    let said = home.tenure(&["--url", &format!("http://{address}"), "run", "a", "--", "echo", "ran"]);
+    assert_eq!((said.code, said.out.len()), (69, 0), "{said:?}");
 }
