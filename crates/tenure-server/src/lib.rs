@@ -1,1 +1,31 @@
-//! The lock server.
+//! Tenure's lock server: a face on a store of leases that keeps nothing of its own.
+//!
+//! [`router`] is the HTTP API as an axum router, to be served by [`serve`] or mounted in any axum application, also
+//! under a prefix. Any number of servers may stand in front of one store: a lease belongs to its lease id, and waiting
+//! is the store's queue. What the API means is written in `docs/http-api.md`, what it looks like in `/openapi.json`.
+
+mod acquire;
+mod admin;
+mod answer;
+mod api;
+mod asked;
+mod assets;
+mod bells;
+mod config;
+mod counts;
+mod desk;
+mod docs;
+mod extract;
+mod health;
+mod io;
+mod lists;
+mod live;
+mod problem;
+mod renew;
+mod serve;
+mod shape;
+mod undo;
+
+pub use api::{openapi, router};
+pub use config::{Config, Shutdown};
+pub use serve::serve;

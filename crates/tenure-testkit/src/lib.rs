@@ -1,1 +1,19 @@
-//! What the tests stand on.
+//! What the tests of Tenure stand on: the conformance suite that every store passes, a wire with faults, futures
+//! dropped at a chosen await, and processes that are killed and stopped.
+//!
+//! Not published, and free to panic: a test fails by it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+pub mod cancel;
+pub mod client;
+pub mod conformance;
+pub mod differential;
+pub mod relay;
+pub mod seed;
+pub mod stand;
+
+pub use cancel::cancel_at;
+pub use client::{Asking, Client};
+pub use relay::{Fault, Relay, Step, Wire};
+pub use seed::seed;
+pub use stand::{Stage, Stand, Time, play};

@@ -33,12 +33,14 @@ pub struct Grant {
     pub contended: bool,
     /// Whether somebody asked the holder to give the lease up.
     pub revoked: bool,
+    /// In the answer to a claim: whether the same claim had been granted before.
+    pub repeated: bool,
 }
 
 impl Grant {
     /// A grant that nobody waits behind.
     pub fn new(names: Names, tokens: TokenBlock, deadline: Instant) -> Self {
-        Grant { names, tokens, deadline, contended: false, revoked: false }
+        Grant { names, tokens, deadline, contended: false, revoked: false, repeated: false }
     }
 }
 

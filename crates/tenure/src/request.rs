@@ -99,6 +99,12 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// How the names are shared, for a batch that is not exclusive. Defaults to what the method says that made the request.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
     /// How many permits to take. Defaults to 1. Of no effect on other locks.
     pub fn take(mut self, permits: u32) -> Self {
         if let Mode::Permits { take, .. } = &mut self.more().mode {

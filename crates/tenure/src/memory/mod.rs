@@ -3,7 +3,9 @@
 //! Nothing here has a task or a timer, and nothing lasts longer than the process. Its local leases need no renewal:
 //! the process that would have to die for one to be abandoned is the store itself.
 
+mod image;
 mod lane;
+mod leases;
 mod listing;
 mod rules;
 pub mod table;
@@ -14,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use self::lane::{Given, Lane, Thin};
@@ -106,14 +109,6 @@ impl Store {
             for listener in listeners.iter() {
                 listener.on(event.clone());
             }
-        }
-    }
-
-    fn give_one(&self, name: &Name, hash: u64, token: FencingToken) -> bool {
-        match self.lane.give(name, hash, token) {
-            Given::Done => true,
-            Given::NotHeld => false,
-            Given::Fat => self.end(&inward(name, token)) == Ended::Released,
         }
     }
 
@@ -240,13 +235,18 @@ impl Immediate for Store {
     }
 
     fn give(&self, names: &Names, ticket: Ticket) -> bool {
-        if let Some(name) = names.single() {
-            return self.give_one(name, ticket.hint, ticket.token);
+        let Ticket { token, hint } = ticket;
+        let (mut held, mut fat) = (true, SmallVec::<[LeaseId; 2]>::new());
+        for name in names {
+            let hash = if names.single().is_some() { hint } else { self.lane.hash(name) };
+            match self.lane.give(name, hash, token) {
+                Given::Done => {}
+                Given::NotHeld => held = false,
+                Given::Fat => fat.push(inward(name, token)),
+            }
         }
-        // All of them, also when one was forced from the holder.
-        let lost =
-            names.iter().filter(|name| !self.give_one(name, self.lane.hash(name), ticket.token)).count();
-        lost == 0
+        // In one step, so that what one name frees is not granted before the others are free.
+        held & (fat.is_empty() || self.step(None, |table, now| table.end_together(now, &fat)))
     }
 
     fn end(&self, lease: &LeaseId) -> Ended {

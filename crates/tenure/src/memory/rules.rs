@@ -43,7 +43,8 @@ impl Table {
             return false;
         }
         let earlier = entry.queue.iter().take_while(|(other, _)| *other < ticket);
-        let mut waiters = earlier.filter_map(|(_, id)| self.leases.get(id));
+        let live = earlier.filter(|(_, id)| !self.is_over(now, id));
+        let mut waiters = live.filter_map(|(_, id)| self.leases.get(id));
         !waiters.any(|waiter| conflicts(waiter.mode, mode) && !self.may_be_overtaken(now, name, waiter))
     }
 
@@ -106,22 +107,44 @@ impl Table {
             let Some((id, picked)) = self.next_runnable(now, &freed) else {
                 return;
             };
-            let Some(Lease { state: State::Waiting(waiting), names, mode, ttl, .. }) = self.leases.get(&id)
-            else {
+            let Some(asked) = self.serve(now, id, picked) else {
                 return;
             };
-            let (ticket, asked, mode) = (waiting.ticket, names.clone(), *mode);
-            let offer = (*ttl).min(limits::OFFER);
-            self.overtake(now, mode, &picked, ticket);
-            self.unqueue(ticket, &asked);
-            self.hold(now, id, picked, offer);
-            let grant = self.grant_of(id);
-            self.events.push(Event::Granted(id, Some(Box::new(grant))));
             // It left the queues of all names that it asked for: those behind it there may go now.
             freed.extend(asked.iter().cloned());
             freed.sort_unstable();
             freed.dedup();
-            self.note_idle(&asked);
+        }
+    }
+
+    /// Grants a waiting claim the names that it may have, as an offer; the names that it asked for.
+    fn serve(&mut self, now: Instant, id: LeaseId, picked: Names) -> Option<Names> {
+        let lease = self.leases.get(&id)?;
+        let State::Waiting(waiting) = &lease.state else {
+            return None;
+        };
+        let (ticket, asked, mode) = (waiting.ticket, lease.names.clone(), lease.mode);
+        let offer = lease.ttl.min(limits::OFFER);
+        self.overtake(now, mode, &picked, ticket);
+        self.unqueue(ticket, &asked);
+        self.hold(now, id, picked, offer);
+        let grant = self.grant_of(id);
+        self.events.push(Event::Granted(id, Some(Box::new(grant))));
+        self.note_idle(&asked);
+        Some(asked)
+    }
+
+    /// Grants a waiting claim that may go: one that a step with many others to grant left waiting.
+    pub(super) fn promote(&mut self, now: Instant, id: LeaseId) {
+        let Some(lease) = self.leases.get(&id) else {
+            return;
+        };
+        let State::Waiting(waiting) = &lease.state else {
+            return;
+        };
+        let picked = self.runnable(now, lease.mode, lease.pick, &lease.names, waiting.ticket);
+        if let Some(asked) = picked.and_then(|picked| self.serve(now, id, picked)) {
+            self.grant_next(now, &asked);
         }
     }
 
@@ -135,7 +158,7 @@ impl Table {
             }
             let queue = entry.queue.iter().take(MOST_LOOKED_AT);
             queue.map(|(ticket, id)| (*ticket, *id)).find_map(|(ticket, id)| {
-                let waiter = self.leases.get(&id)?;
+                let waiter = self.leases.get(&id).filter(|_| !self.is_over(now, &id))?;
                 let names = self.runnable(now, waiter.mode, waiter.pick, &waiter.names, ticket)?;
                 Some((ticket, id, names))
             })
@@ -148,9 +171,12 @@ impl Table {
     pub(super) fn refresh(&mut self, now: Instant, names: &Names) {
         let mut over = Vec::new();
         for entry in names.iter().filter_map(|name| self.names.get(name)) {
-            let queue = entry.queue.iter().take(MOST_LOOKED_AT).map(|(_, id)| id);
-            let all = entry.holders.iter().chain(queue);
-            over.extend(all.filter(|id| self.is_over(now, id)).copied());
+            let queue = || entry.queue.iter().map(|(_, id)| id);
+            // The dead at the head are in the way of all others, however many they are; each is met once.
+            let head = queue().take_while(|id| self.is_over(now, id));
+            let near = queue().take(MOST_LOOKED_AT).filter(|id| self.is_over(now, id));
+            over.extend(head.chain(near).copied());
+            over.extend(entry.holders.iter().filter(|id| self.is_over(now, id)).copied());
         }
         for id in over {
             self.drop_lease(now, id, Some(Why::Expired));

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::leases::Leases;
 use super::tokens::TokenSource;
 use crate::claim::{Claim, Digest, LeaseId, Meta, Mode, Origin, Pick};
 use crate::clock::Instant;
@@ -30,12 +31,12 @@ const MOST_REMEMBERED: usize = 65_536;
 /// All leases, queues and ended ids of a store.
 #[derive(Debug)]
 pub struct Table {
-    pub(super) leases: HashMap<LeaseId, Lease, foldhash::fast::RandomState>,
+    pub(super) leases: Leases,
     pub(super) names: HashMap<Name, Entry, foldhash::fast::RandomState>,
     tokens: Arc<TokenSource>,
-    last_ticket: u64,
-    ended: HashMap<LeaseId, Why, foldhash::fast::RandomState>,
-    ended_in_order: VecDeque<(Instant, LeaseId)>,
+    pub(super) last_ticket: u64,
+    pub(super) ended: HashMap<LeaseId, Why, foldhash::fast::RandomState>,
+    pub(super) ended_in_order: VecDeque<(Instant, LeaseId)>,
     locals_expire: bool,
     pub(super) events: Vec<Event>,
     pub(super) idle: Vec<Name>,
@@ -50,40 +51,43 @@ pub(super) struct Entry {
 
 /// A claim that is held or waits.
 #[derive(Debug)]
-pub(super) struct Lease {
-    pub(super) names: Names,
-    pub(super) mode: Mode,
-    pub(super) pick: Pick,
-    pub(super) ttl: Duration,
-    pub(super) linger: Duration,
-    pub(super) origin: Origin,
-    pub(super) wanted: NonZeroU32,
-    pub(super) meta: Option<Arc<Meta>>,
-    pub(super) since: Instant,
-    pub(super) state: State,
+pub(crate) struct Lease {
+    pub(crate) names: Names,
+    pub(crate) mode: Mode,
+    pub(crate) pick: Pick,
+    pub(crate) ttl: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) origin: Origin,
+    pub(crate) wanted: NonZeroU32,
+    pub(crate) meta: Option<Arc<Meta>>,
+    pub(crate) since: Instant,
+    pub(crate) state: State,
 }
 
+/// Whether a claim is held or waits.
 #[derive(Debug)]
-pub(super) enum State {
+pub(crate) enum State {
     Held(Held),
     Waiting(Waiting),
 }
 
+/// A claim's part in the table while it is held.
 #[derive(Debug)]
-pub(super) struct Held {
-    pub(super) names: Names,
-    pub(super) tokens: TokenBlock,
-    pub(super) expires: Instant,
-    pub(super) revoked: bool,
-    pub(super) ended: bool,
+pub(crate) struct Held {
+    pub(crate) names: Names,
+    pub(crate) tokens: TokenBlock,
+    pub(crate) expires: Instant,
+    pub(crate) revoked: bool,
+    pub(crate) ended: bool,
 }
 
+/// A claim's part in the table while it waits.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) ticket: u64,
-    pub(super) touched: Instant,
-    pub(super) overtaken: u32,
-    pub(super) overtaken_since: Option<Instant>,
+pub(crate) struct Waiting {
+    pub(crate) ticket: u64,
+    pub(crate) touched: Instant,
+    pub(crate) overtaken: u32,
+    pub(crate) overtaken_since: Option<Instant>,
 }
 
 impl Table {
@@ -92,7 +96,7 @@ impl Table {
     /// `locals_expire` is false where the store is the process: a local lease then ends by `end` or force alone.
     pub fn new(tokens: Arc<TokenSource>, locals_expire: bool) -> Self {
         Table {
-            leases: HashMap::default(),
+            leases: Leases::default(),
             names: HashMap::default(),
             tokens,
             last_ticket: 0,
@@ -116,11 +120,11 @@ impl Table {
         if self.ended.contains_key(&claim.lease) {
             return Ok(Claimed::Busy(HeldBy::default()));
         }
+        self.refresh(now, &claim.names);
         self.check_modes(claim)?;
         for replaced in &claim.replaces {
             self.end(now, replaced);
         }
-        self.refresh(now, &claim.names);
         if let Some(names) = self.runnable(now, claim.mode, claim.pick, &claim.names, u64::MAX) {
             self.overtake(now, claim.mode, &names, u64::MAX);
             return Ok(Claimed::Granted(self.grant_new(now, claim, names)));
@@ -141,6 +145,7 @@ impl Table {
         }
         let names = lease.names.clone();
         self.refresh(now, &names);
+        self.promote(now, keep.lease);
         self.kept(now, keep)
     }
 
@@ -242,6 +247,23 @@ impl Table {
         self.names.entry(name).or_default().holders.push(id);
     }
 
+    /// Ends adopted leases as one; whether all of them were held.
+    pub(super) fn end_together(&mut self, now: Instant, ids: &[LeaseId]) -> bool {
+        let mut freed = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(Lease { names, .. }) = self.leases.remove(id) {
+                self.vacate(*id, &names);
+                freed.extend(names.iter().cloned());
+            }
+        }
+        let all = freed.len() == ids.len();
+        if let Ok(names) = Names::new(freed) {
+            self.grant_next(now, &names);
+            self.note_idle(&names);
+        }
+        all
+    }
+
     /// What became of claims and leases since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
@@ -264,7 +286,11 @@ impl Table {
         }
         self.refresh(now, &claim.names);
         match self.leases.get(&claim.lease).map(|lease| &lease.state) {
-            Some(State::Held(held)) if !held.ended => Claimed::Granted(self.grant_of(keep.lease)),
+            Some(State::Held(held)) if !held.ended => {
+                let mut grant = self.grant_of(keep.lease);
+                grant.repeated = true;
+                Claimed::Granted(grant)
+            }
             Some(State::Waiting(_)) => Claimed::Queued(self.place(now, keep.lease)),
             _ => Claimed::Busy(self.held_by(now, claim)),
         }

@@ -23,3 +23,15 @@ impl TokenSource {
         TokenBlock::new(FencingToken::new(first).expect("63 bits last for centuries of grants"), count)
     }
 }
+
+impl TokenSource {
+    /// The number of the next token.
+    pub(crate) fn next(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// A source whose first token has the number `next`, as kept elsewhere.
+    pub(crate) fn from_next(next: u64) -> Self {
+        TokenSource(AtomicU64::new(next))
+    }
+}

@@ -1,3 +1,7 @@
-//! The integration tests of the library, in one binary.
+//! The library from outside.
 
+mod conformance;
+mod differential;
+mod stands;
+mod file;
 mod surface;

@@ -1,0 +1,13 @@
+//! The suite on a provider, in the words of the contract.
+
+pub mod g01_exclusion;
+pub mod g02_fencing;
+pub mod g03_early_loss;
+pub mod g04_no_ghosts;
+pub mod g05_ownership;
+pub mod g06_progress;
+pub mod g07_order;
+pub mod g08_batches;
+pub mod g09_cheap_waiting;
+pub mod g10_bounded_state;
+pub mod g12_truth;

@@ -1,0 +1,4 @@
+-- Writes a claim as it is now.
+-- Parameters: the columns of leases, in their order.
+insert or replace into leases values
+    (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)

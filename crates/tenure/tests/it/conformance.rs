@@ -1,0 +1,7 @@
+//! The conformance suite on every store.
+
+use tenure_testkit::conformance;
+
+use crate::stands::MemoryStand;
+
+conformance!(memory, MemoryStand);

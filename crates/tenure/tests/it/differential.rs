@@ -1,0 +1,10 @@
+//! Every store against the lease table.
+
+use tenure_testkit::differential::store_and_table_agree;
+
+use crate::stands::MemoryStand;
+
+#[test]
+fn the_memory_store_does_what_the_table_does() {
+    store_and_table_agree::<MemoryStand>(300);
+}
