@@ -64,7 +64,7 @@ fn with_tests(page: &str, suite: &Suite) -> Result<String> {
         let after = section.split_once(MARKS.1).map_or("", |(_, after)| after).trim_end();
         write!(new, "\n## {words}\n\n{}", list(layers))?;
         if !after.is_empty() {
-            write!(new, "{after}\n")?;
+            writeln!(new, "{after}")?;
         }
         seen.push(number);
     }
