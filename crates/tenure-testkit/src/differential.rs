@@ -15,7 +15,7 @@ use tenure::lease::{Claimed, Ended, Grant, Kept, Kind, Query};
 use tenure::memory::TokenSource;
 use tenure::memory::table::Table;
 use tenure::name::Names;
-use tenure::provider::{Event, Force, Forced, Immediate, Keep};
+use tenure::provider::{Event, Force, Forced, Immediate, Keep, Ticket};
 use tenure::token::Epoch;
 use tenure::{Claim, FencingToken, Result};
 
@@ -152,7 +152,7 @@ struct Pair {
     quick: Option<Arc<dyn Immediate>>,
     table: Table,
     slots: Vec<Option<Claim>>,
-    taken: Vec<(Names, FencingToken, Claim)>,
+    taken: Vec<(Names, Ticket, Claim)>,
     last: HashMap<String, FencingToken>,
     tokens: HashMap<Digest, FencingToken>,
     /// The greatest tokens before the present step.
@@ -330,12 +330,12 @@ impl Pair {
         let mut claim = self.client.ask(names).local();
         claim.process = self.process;
         match quick.take(&claim.names, None) {
-            Some(token) => {
+            Some(ticket) => {
                 let table = self.table.claim(stage.clock().now(), &claim);
                 assert!(matches!(table, Ok(Claimed::Granted(_))), "taken although {table:?}");
-                assert!(quick.holds(&claim.names, token));
-                self.rises(claim.lease.digest(), &claim.names, token);
-                self.taken.push((claim.names.clone(), token, claim));
+                assert!(quick.holds(&claim.names, ticket));
+                self.rises(claim.lease.digest(), &claim.names, ticket.token);
+                self.taken.push((claim.names.clone(), ticket, claim));
             }
             None => assert!(self.is_known(stage, &claim.names), "{names} is free and was not given"),
         }
@@ -346,9 +346,9 @@ impl Pair {
         if which >= self.taken.len() {
             return;
         }
-        let (names, token, claim) = self.taken.remove(which);
-        assert!(quick.holds(&names, token));
-        assert!(quick.give(&names, token), "what was taken was not held any more");
+        let (names, ticket, claim) = self.taken.remove(which);
+        assert!(quick.holds(&names, ticket));
+        assert!(quick.give(&names, ticket), "what was taken was not held any more");
         assert_eq!(self.table.end(stage.clock().now(), &claim.lease), Ended::Released);
     }
 

@@ -112,7 +112,13 @@ async fn hand_off(directory: &Path) {
         .collect();
     spans.sort_unstable();
     let at = |share: usize| spans[spans.len() * share / 100];
-    println!("hand-off between processes rounds={} p50_us={} p90_us={} p99_us={}", spans.len(), at(50), at(90), at(99));
+    println!(
+        "hand-off between processes rounds={} p50_us={} p90_us={} p99_us={}",
+        spans.len(),
+        at(50),
+        at(90),
+        at(99)
+    );
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]

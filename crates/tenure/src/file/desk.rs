@@ -54,11 +54,7 @@ pub(super) trait HasDesk: Send + Sync + 'static {
 
 impl Desk {
     pub(super) fn new(worker: Worker) -> Self {
-        Desk {
-            waiting: Mutex::default(),
-            room: Semaphore::new(ROOM),
-            worker: Mutex::new(worker),
-        }
+        Desk { waiting: Mutex::default(), room: Semaphore::new(ROOM), worker: Mutex::new(worker) }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -81,16 +77,12 @@ pub(super) async fn ask<H: HasDesk, Q, A>(
         room.forget();
         answer.await.unwrap_or_else(|_| Err(Arc::new(Fault::Abandoned)))
     };
-    tokio::time::timeout(WITHIN, asked)
-        .await
-        .unwrap_or_else(|_| Err(Arc::new(late())))
+    tokio::time::timeout(WITHIN, asked).await.unwrap_or_else(|_| Err(Arc::new(late())))
 }
 
 /// What is told after [`WITHIN`].
 pub(super) fn late() -> Fault {
-    Fault::Late {
-        within_ms: WITHIN.as_millis(),
-    }
+    Fault::Late { within_ms: WITHIN.as_millis() }
 }
 
 /// Leaves a request that nobody waits for.
@@ -105,10 +97,7 @@ pub(super) fn submit<H: HasDesk>(at: &Arc<H>, request: Request) -> Result<(), Fa
         return Ok(());
     }
     drop(waiting);
-    let writing = Writing {
-        at: Arc::clone(at),
-        done: false,
-    };
+    let writing = Writing { at: Arc::clone(at), done: false };
     match Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn_blocking(move || writing.run())),
         Err(_) => writing.run(),
@@ -142,22 +131,16 @@ impl<H: HasDesk> Writing<H> {
         let most = waiting.requests.len().min(BATCH);
         let requests: Vec<Request> = waiting.requests.drain(..most).collect();
         drop(waiting);
-        desk.room
-            .add_permits(requests.iter().filter(|request| request.takes_room()).count());
+        desk.room.add_permits(requests.iter().filter(|request| request.takes_room()).count());
         Some(requests)
     }
 
     fn write(&self, mut requests: Vec<Request>) {
         let is_renewal = requests.iter().any(|request| request.hurry() == Hurry::Renewal);
-        let hurry = if is_renewal {
-            Hurry::Renewal
-        } else {
-            Hurry::Ordinary
-        };
+        let hurry = if is_renewal { Hurry::Renewal } else { Hurry::Ordinary };
         let mut worker = self.at.desk().worker.lock();
-        let done = worker.transact(hurry, |steps| {
-            requests.iter_mut().try_for_each(|request| request.run(steps))
-        });
+        let done =
+            worker.transact(hurry, |steps| requests.iter_mut().try_for_each(|request| request.run(steps)));
         if requests.iter().any(Request::is_close) {
             // What this would save is saved by the next who opens the store.
             let _ = worker.finish();
@@ -176,10 +159,7 @@ impl<H: HasDesk> Drop for Writing<H> {
             waiting.writing = false;
             let requests = std::mem::take(&mut waiting.requests);
             drop(waiting);
-            self.at
-                .desk()
-                .room
-                .add_permits(requests.iter().filter(|request| request.takes_room()).count());
+            self.at.desk().room.add_permits(requests.iter().filter(|request| request.takes_room()).count());
         }
     }
 }

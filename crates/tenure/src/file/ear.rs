@@ -51,11 +51,7 @@ impl Ear {
         });
         let (line, other) = pair.map_err(Fault::io(FAILED))?;
         let watched = Watched::default();
-        let hearing = Hearing {
-            socket,
-            line: other,
-            watched: Arc::clone(&watched),
-        };
+        let hearing = Hearing { socket, line: other, watched: Arc::clone(&watched) };
         Ok((Ear { line, watched }, hearing))
     }
 
@@ -91,10 +87,7 @@ impl Hearing {
     /// Starts the thread, which tells `whom` until that is dropped.
     pub(super) fn start<H: Hears + 'static>(self, whom: Weak<H>) -> Result<(), Fault> {
         let thread = std::thread::Builder::new().name("tenure-file".into());
-        thread
-            .spawn(move || self.run(&whom))
-            .map(drop)
-            .map_err(Fault::io(FAILED))
+        thread.spawn(move || self.run(&whom)).map(drop).map_err(Fault::io(FAILED))
     }
 
     fn run<H: Hears>(self, whom: &Weak<H>) {
@@ -119,17 +112,12 @@ impl Hearing {
 
     /// Sleeps until there is something to hear: the seats whose lives are over.
     fn wait(&self) -> Result<Vec<i64>, io::Error> {
-        let watched: Vec<(i64, Arc<OwnedFd>)> = self
-            .watched
-            .lock()
-            .iter()
-            .map(|(seat, pipe)| (*seat, Arc::clone(pipe)))
-            .collect();
+        let watched: Vec<(i64, Arc<OwnedFd>)> =
+            self.watched.lock().iter().map(|(seat, pipe)| (*seat, Arc::clone(pipe))).collect();
         let heard =
             [self.socket.as_fd(), self.line.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-        let lives = watched
-            .iter()
-            .map(|(_, pipe)| PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::empty()));
+        let lives =
+            watched.iter().map(|(_, pipe)| PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::empty()));
         let mut all: Vec<PollFd<'_>> = heard.into_iter().chain(lives).collect();
         match poll(&mut all, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -137,12 +125,7 @@ impl Hearing {
         }
         let over = |poll: &PollFd<'_>| poll.revents().contains(PollFlags::HUP);
         let lives = all.iter().skip(2).map(over);
-        Ok(watched
-            .iter()
-            .zip(lives)
-            .filter(|(_, over)| *over)
-            .map(|((seat, _), _)| *seat)
-            .collect())
+        Ok(watched.iter().zip(lives).filter(|(_, over)| *over).map(|((seat, _), _)| *seat).collect())
     }
 
     /// Empties the line; false when the provider has let go of its end.

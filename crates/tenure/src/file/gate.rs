@@ -39,10 +39,7 @@ pub(super) struct Passage<'a> {
 
 impl Gate {
     pub(super) fn open(directory: &Path) -> Result<Self, Fault> {
-        Ok(Gate {
-            turnstile: open(&directory.join("turnstile"))?,
-            gate: open(&directory.join("gate"))?,
-        })
+        Ok(Gate { turnstile: open(&directory.join("turnstile"))?, gate: open(&directory.join("gate"))? })
     }
 
     /// Blocks until nobody else is inside.
@@ -52,10 +49,7 @@ impl Gate {
             lock(&self.turnstile)?;
         }
         // From here on dropping the passage unlocks both; to unlock what is not locked does nothing.
-        let passage = Passage {
-            gate: self,
-            turnstile,
-        };
+        let passage = Passage { gate: self, turnstile };
         lock(&self.gate)?;
         Ok(passage)
     }
@@ -73,15 +67,8 @@ impl Drop for Passage<'_> {
 
 fn open(path: &Path) -> Result<File, Fault> {
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
-    options
-        .open(path)
-        .map_err(Fault::io("the gate of the store could not be opened"))
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.open(path).map_err(Fault::io("the gate of the store could not be opened"))
 }
 
 fn lock(file: &File) -> Result<(), Fault> {

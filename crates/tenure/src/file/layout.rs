@@ -49,10 +49,7 @@ pub(super) fn make_directory(directory: &Path) -> Result<(), Fault> {
         match DirBuilder::new().recursive(true).mode(0o700).create(path) {
             Ok(()) => {}
             Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory
-                ) =>
+                if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) =>
             {
                 return Err(Fault::NotADirectory);
             }
@@ -68,22 +65,14 @@ impl Database {
         let path = directory.join("locks.db");
         // Made here so that nobody else may read it. Never opened and closed here when it exists: closing any
         // descriptor of it would drop the locks that SQLite has on it for another provider of this process.
-        match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-        {
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(Fault::io("the database could not be made")(error));
             }
             _ => {}
         }
-        let opened = Database {
-            inode: inode(&path)?,
-            db: connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
-            path,
-        };
+        let opened =
+            Database { inode: inode(&path)?, db: connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?, path };
         opened.check()?;
         Ok(opened)
     }
@@ -114,10 +103,7 @@ impl Database {
             return Err(Fault::Foreign);
         }
         if version > VERSION {
-            return Err(Fault::Newer {
-                found: version,
-                known: VERSION,
-            });
+            return Err(Fault::Newer { found: version, known: VERSION });
         }
         let sound: String = self.db.query_row("pragma quick_check(1)", [], |row| row.get(0))?;
         if sound != "ok" {
@@ -153,27 +139,17 @@ impl Database {
     pub(super) fn enter_boot(&mut self, boot: &str, now: Instant) -> Result<(), Fault> {
         // What this commits must not be lost: it is why tokens never go back.
         self.db.pragma_update(None, "synchronous", "full")?;
-        let transaction = self
-            .db
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (last, next): (String, i64) =
-            transaction.query_row("select boot, next_token from meta", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
+            transaction
+                .query_row("select boot, next_token from meta", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if last != boot {
-            let next = if last.is_empty() {
-                next
-            } else {
-                next + (i64::from(LOST_EPOCHS) << 32)
-            };
+            let next = if last.is_empty() { next } else { next + (i64::from(LOST_EPOCHS) << 32) };
             transaction.execute_batch(include_str!("sql/new_boot.sql"))?;
             let now_number = rows::instant(now);
             transaction.execute(include_str!("sql/new_boot_leases.sql"), [now_number])?;
             transaction.execute("update ended set until = ?1", [rows::instant(now + REMEMBER)])?;
-            transaction.execute(
-                include_str!("sql/new_boot_meta.sql"),
-                params![boot, next, now_number],
-            )?;
+            transaction.execute(include_str!("sql/new_boot_meta.sql"), params![boot, next, now_number])?;
         }
         transaction.commit()?;
         self.db.pragma_update(None, "synchronous", "normal")?;
@@ -184,10 +160,7 @@ impl Database {
 /// The boot that the machine is in.
 pub(super) fn boot_id() -> Result<String, Fault> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    Ok(id
-        .map_err(Fault::io("the boot id of the machine could not be read"))?
-        .trim()
-        .to_owned())
+    Ok(id.map_err(Fault::io("the boot id of the machine could not be read"))?.trim().to_owned())
 }
 
 fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Fault> {

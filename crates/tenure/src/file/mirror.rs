@@ -77,9 +77,7 @@ impl Mirror {
 
     /// The mirror of the last transaction, if it is still true, or a new one.
     pub(super) fn renewed(last: Option<Mirror>, db: &Connection) -> Result<Self, Fault> {
-        let version = db
-            .prepare_cached("pragma data_version")?
-            .query_row([], |row| row.get(0))?;
+        let version = db.prepare_cached("pragma data_version")?.query_row([], |row| row.get(0))?;
         match last {
             Some(mirror)
                 if mirror.version == version && mirror.known.len() + mirror.complete.len() < MOST =>
@@ -100,9 +98,7 @@ impl Mirror {
             }
             mirror.table.restore(kept.id, kept.lease);
         }
-        places
-            .into_iter()
-            .for_each(|(name, ids)| mirror.table.restore_name(name, ids));
+        places.into_iter().for_each(|(name, ids)| mirror.table.restore_name(name, ids));
         Ok(mirror.table)
     }
 
@@ -114,11 +110,8 @@ impl Mirror {
             State::Held(held) if held.expires <= now => Some(held.names.clone()),
             _ => None,
         };
-        let freed: Vec<Names> = names
-            .iter()
-            .flat_map(|name| self.table.holders(name))
-            .filter_map(over)
-            .collect();
+        let freed: Vec<Names> =
+            names.iter().flat_map(|name| self.table.holders(name)).filter_map(over).collect();
         self.complete(db, freed.iter().flatten().cloned().collect())
     }
 
@@ -137,13 +130,7 @@ impl Mirror {
                     open.extend(kept.lease.names.iter().cloned());
                 }
                 let placed = Some(placed(&kept.lease).clone());
-                self.known.insert(
-                    kept.id,
-                    Known {
-                        seat: kept.seat,
-                        placed,
-                    },
-                );
+                self.known.insert(kept.id, Known { seat: kept.seat, placed });
                 self.table.restore(kept.id, kept.lease);
             }
             self.table.restore_name(name.clone(), ids);

@@ -71,9 +71,7 @@ impl File {
 
     async fn open_in_boot(directory: PathBuf, clock: Clock, boot: String) -> Result<Self, Arc<Fault>> {
         let opening = tokio::task::spawn_blocking(move || Store::open(&directory, clock, &boot));
-        let opened = tokio::time::timeout(desk::WITHIN, opening)
-            .await
-            .map_err(|_| desk::late())?;
+        let opened = tokio::time::timeout(desk::WITHIN, opening).await.map_err(|_| desk::late())?;
         Ok(File(opened.map_err(|_| Fault::Abandoned)??))
     }
 }
@@ -114,28 +112,18 @@ impl Provider for File {
         Box::pin(async move {
             let (store, query) = (Arc::clone(&self.0), query.clone());
             let listed = tokio::task::spawn_blocking(move || store.list(&query).map_err(Arc::new)).await;
-            listed
-                .unwrap_or_else(|_| Err(Arc::new(Fault::Abandoned)))
-                .map_err(|fault| fault.to_error("list"))
+            listed.unwrap_or_else(|_| Err(Arc::new(Fault::Abandoned))).map_err(|fault| fault.to_error("list"))
         })
     }
 
     fn force<'a>(&'a self, lease: Digest, how: Force) -> Fut<'a, Result<Forced>> {
         Box::pin(async move {
-            self.0
-                .ask((lease, how), Request::Force)
-                .await
-                .map_err(|fault| fault.to_error("force"))
+            self.0.ask((lease, how), Request::Force).await.map_err(|fault| fault.to_error("force"))
         })
     }
 
     fn ping(&self) -> Fut<'_, Result<()>> {
-        Box::pin(async {
-            self.0
-                .ask((), Request::Ping)
-                .await
-                .map_err(|fault| fault.to_error("ping"))
-        })
+        Box::pin(async { self.0.ask((), Request::Ping).await.map_err(|fault| fault.to_error("ping")) })
     }
 
     fn listen(&self, listener: Arc<dyn Listener>) {

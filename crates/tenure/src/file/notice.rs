@@ -118,11 +118,7 @@ mod tests {
     fn events_are_read_as_they_were_written_and_garbage_is_passed_over() {
         let lease = LeaseId::random();
         let tokens = TokenBlock::new(FencingToken::new(77).unwrap(), NonZeroU32::new(5).unwrap());
-        let mut grant = Grant::new(
-            Names::parse(["a", "grüße"]).unwrap(),
-            tokens,
-            Instant::from_nanos(123),
-        );
+        let mut grant = Grant::new(Names::parse(["a", "grüße"]).unwrap(), tokens, Instant::from_nanos(123));
         grant.contended = true;
         let events = [
             Event::Granted(lease, Some(Box::new(grant))),
@@ -142,11 +138,7 @@ mod tests {
     #[test]
     fn a_grant_of_many_long_names_is_told_without_its_names() {
         let names = Names::parse((0..256).map(|n| format!("{n:0>255}"))).unwrap();
-        let grant = Grant::new(
-            names,
-            TokenBlock::one(FencingToken::new(1).unwrap()),
-            Instant::from_nanos(1),
-        );
+        let grant = Grant::new(names, TokenBlock::one(FencingToken::new(1).unwrap()), Instant::from_nanos(1));
         let datagrams = write(&[Event::Granted(LeaseId::random(), Some(Box::new(grant)))]);
         assert!(datagrams.iter().all(|datagram| datagram.len() <= MOST));
         assert!(matches!(read(&datagrams[0])[..], [Event::Granted(_, None)]));

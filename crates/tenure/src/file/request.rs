@@ -40,12 +40,7 @@ pub(super) enum Request {
 
 impl<Q, A> Asked<Q, A> {
     pub(super) fn new(question: Q, sent: Instant, reply: Reply<A>) -> Self {
-        Asked {
-            question,
-            sent,
-            answer: None,
-            reply,
-        }
+        Asked { question, sent, answer: None, reply }
     }
 
     fn settle(self, outcome: &Result<(), Arc<Fault>>) {
@@ -62,11 +57,7 @@ impl<Q, A> Asked<Q, A> {
 impl Request {
     /// How the request waits at the gate.
     pub(super) fn hurry(&self) -> Hurry {
-        if let Request::Keep(_) = self {
-            Hurry::Renewal
-        } else {
-            Hurry::Ordinary
-        }
+        if let Request::Keep(_) = self { Hurry::Renewal } else { Hurry::Ordinary }
     }
 
     pub(super) fn is_close(&self) -> bool {

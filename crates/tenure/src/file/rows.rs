@@ -72,9 +72,8 @@ pub(super) fn save_ended(db: &Connection, id: &LeaseId, why: Why, until: Instant
 /// Forgets ended ids whose time is over, and the oldest of more than `most`. At most 1,024 at a time.
 pub(super) fn forget_ended(db: &Connection, now: Instant, most: i64) -> Result<(), Fault> {
     let mut oldest = db.prepare_cached("select seq, until from ended order by seq limit 1024")?;
-    let newest: i64 = db
-        .prepare_cached("select coalesce(max(seq), 0) from ended")?
-        .query_row([], |row| row.get(0))?;
+    let newest: i64 =
+        db.prepare_cached("select coalesce(max(seq), 0) from ended")?.query_row([], |row| row.get(0))?;
     let mut rows = oldest.query([])?;
     let mut last = None;
     while let Some(row) = rows.next()? {
@@ -86,8 +85,7 @@ pub(super) fn forget_ended(db: &Connection, now: Instant, most: i64) -> Result<(
     }
     drop(rows);
     if let Some(last) = last {
-        db.prepare_cached("delete from ended where seq <= ?1")?
-            .execute([last])?;
+        db.prepare_cached("delete from ended where seq <= ?1")?.execute([last])?;
     }
     Ok(())
 }
@@ -99,11 +97,7 @@ pub(super) fn save(db: &Connection, id: &LeaseId, seat: i64, lease: &Lease) -> R
         Mode::Shared => (1, 0, 0),
         Mode::Permits { take, of } => (2, take, of),
     };
-    let picks = if let Pick::Any { count } = lease.pick {
-        count
-    } else {
-        0
-    };
+    let picks = if let Pick::Any { count } = lease.pick { count } else { 0 };
     let (held, waiting) = match &lease.state {
         State::Held(held) => (Some(held), None),
         State::Waiting(waiting) => (None, Some(waiting)),
@@ -141,8 +135,7 @@ pub(super) fn save(db: &Connection, id: &LeaseId, seat: i64, lease: &Lease) -> R
 
 /// Takes a claim out.
 pub(super) fn remove(db: &Connection, id: &LeaseId) -> Result<(), Fault> {
-    db.prepare_cached("delete from leases where lease = ?1")?
-        .execute([id.to_bytes()])?;
+    db.prepare_cached("delete from leases where lease = ?1")?.execute([id.to_bytes()])?;
     Ok(())
 }
 
@@ -168,10 +161,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Kept> {
     let mode = match row.get("kind")? {
         0 => Mode::Exclusive,
         1 => Mode::Shared,
-        2 => Mode::Permits {
-            take: row.get("take")?,
-            of: row.get("of")?,
-        },
+        2 => Mode::Permits { take: row.get("take")?, of: row.get("of")? },
         _ => return Err(damaged("an unknown kind of lease")),
     };
     let pick = match row.get("picks")? {
@@ -184,29 +174,13 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Kept> {
         pick,
         ttl: to_span(row.get("ttl")?),
         linger: to_span(row.get("linger")?),
-        origin: if row.get("remote")? {
-            Origin::Remote
-        } else {
-            Origin::Local
-        },
+        origin: if row.get("remote")? { Origin::Remote } else { Origin::Local },
         wanted: count(row.get("wanted")?)?,
-        meta: row
-            .get::<_, Option<String>>("meta")?
-            .map(|text| read_meta(&text))
-            .transpose()?
-            .map(Arc::new),
+        meta: row.get::<_, Option<String>>("meta")?.map(|text| read_meta(&text)).transpose()?.map(Arc::new),
         since: to_instant(row.get("since")?),
-        state: if row.get("held")? {
-            read_held(row)?
-        } else {
-            read_waiting(row)?
-        },
+        state: if row.get("held")? { read_held(row)? } else { read_waiting(row)? },
     };
-    Ok(Kept {
-        id: LeaseId::from_bytes(row.get("lease")?),
-        seat: row.get("seat")?,
-        lease,
-    })
+    Ok(Kept { id: LeaseId::from_bytes(row.get("lease")?), seat: row.get("seat")?, lease })
 }
 
 fn read_held(row: &Row<'_>) -> rusqlite::Result<State> {
@@ -244,11 +218,7 @@ pub(super) fn instant(instant: Instant) -> i64 {
 }
 
 pub(super) fn to_instant(nanos: i64) -> Instant {
-    if nanos == i64::MAX {
-        Instant::NEVER
-    } else {
-        Instant::from_nanos(nanos.unsigned_abs())
-    }
+    if nanos == i64::MAX { Instant::NEVER } else { Instant::from_nanos(nanos.unsigned_abs()) }
 }
 
 pub(super) fn span(span: Duration) -> i64 {
@@ -274,9 +244,7 @@ fn split(text: &str) -> rusqlite::Result<Names> {
 }
 
 fn write_meta(meta: &Meta) -> String {
-    meta.iter()
-        .map(|(key, value)| format!("{key}\t{value}\n"))
-        .collect()
+    meta.iter().map(|(key, value)| format!("{key}\t{value}\n")).collect()
 }
 
 fn read_meta(text: &str) -> rusqlite::Result<Meta> {

@@ -59,45 +59,28 @@ impl Seats {
     /// Makes the files of a new seat and holds them. The seat is not in the database yet.
     pub(super) fn take(&self) -> Result<Seat, Fault> {
         let label = Uuid::new_v4().simple().to_string();
-        let live = self
-            .hold(&file(&label, LIVE))
-            .map_err(Fault::io("the life of the process could not be made"))?;
-        let socket = self
-            .bind(&label)
-            .map_err(Fault::io("the socket of the process could not be made"))?;
+        let live =
+            self.hold(&file(&label, LIVE)).map_err(Fault::io("the life of the process could not be made"))?;
+        let socket = self.bind(&label).map_err(Fault::io("the socket of the process could not be made"))?;
         Ok(Seat { label, live, socket })
     }
 
     fn hold(&self, name: &str) -> io::Result<OwnedFd> {
         rustix::fs::mknodat(&self.directory, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
         // Open for both, since to open for writing alone waits for a reader.
-        Ok(openat(
-            &self.directory,
-            name,
-            OFlags::RDWR | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?)
+        Ok(openat(&self.directory, name, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
     }
 
     fn bind(&self, label: &str) -> io::Result<UnixDatagram> {
         let socket = UnixDatagram::bind(self.address(label))?;
-        rustix::fs::chmodat(
-            &self.directory,
-            file(label, WAKE),
-            Mode::RUSR | Mode::WUSR,
-            AtFlags::empty(),
-        )?;
+        rustix::fs::chmodat(&self.directory, file(label, WAKE), Mode::RUSR | Mode::WUSR, AtFlags::empty())?;
         socket.set_nonblocking(true)?;
         Ok(socket)
     }
 
     /// The path of a seat's socket, short enough for a socket's address wherever the directory is.
     pub(super) fn address(&self, label: &str) -> PathBuf {
-        PathBuf::from(format!(
-            "/proc/self/fd/{}/{}",
-            self.directory.as_raw_fd(),
-            file(label, WAKE)
-        ))
+        PathBuf::from(format!("/proc/self/fd/{}/{}", self.directory.as_raw_fd(), file(label, WAKE)))
     }
 
     /// Looks whether the process of a seat lives.
@@ -107,9 +90,7 @@ impl Seats {
             Ok(pipe) => pipe,
             Err(rustix::io::Errno::NOENT) => return Ok(Life::Over),
             Err(error) => {
-                return Err(Fault::io("the life of a process could not be looked at")(
-                    error.into(),
-                ));
+                return Err(Fault::io("the life of a process could not be looked at")(error.into()));
             }
         };
         // Nobody ever writes: with a writer there is nothing to read, without one the pipe is at its end.
@@ -131,15 +112,8 @@ impl Seats {
     pub(super) fn labels(&self) -> Result<Vec<String>, Fault> {
         let entries =
             std::fs::read_dir(&self.path).map_err(Fault::io("the directory of seats could not be read"))?;
-        let stem = |name: &OsStr| {
-            Path::new(name)
-                .file_stem()
-                .and_then(OsStr::to_str)
-                .map(str::to_owned)
-        };
-        let mut labels: Vec<String> = entries
-            .filter_map(|entry| stem(&entry.ok()?.file_name()))
-            .collect();
+        let stem = |name: &OsStr| Path::new(name).file_stem().and_then(OsStr::to_str).map(str::to_owned);
+        let mut labels: Vec<String> = entries.filter_map(|entry| stem(&entry.ok()?.file_name())).collect();
         labels.sort_unstable();
         labels.dedup();
         Ok(labels)

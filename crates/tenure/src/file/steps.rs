@@ -88,12 +88,7 @@ impl Steps<'_> {
     /// Renews a lease or touches a waiting claim, on behalf of a request that was sent at `sent`.
     pub(super) fn keep(&mut self, keep: &Keep, sent: Instant) -> Result<Kept, Fault> {
         self.load_lease(&keep.lease)?;
-        if let Some(Lease {
-            state: State::Waiting(_),
-            names,
-            ..
-        }) = self.mirror.table.lease(&keep.lease)
-        {
+        if let Some(Lease { state: State::Waiting(_), names, .. }) = self.mirror.table.lease(&keep.lease) {
             let names = names.clone();
             self.bury_the_dead(&names, true)?;
         }
@@ -139,16 +134,10 @@ impl Steps<'_> {
         // What this transaction changed so far must be found by the query.
         self.note_events();
         self.mirror.save(self.db, self.now)?;
-        for id in rows::ids(
-            self.db,
-            "select lease from leases where seat = ?1 and remote = 0",
-            seat,
-        )? {
+        for id in rows::ids(self.db, "select lease from leases where seat = ?1 and remote = 0", seat)? {
             self.end(&id)?;
         }
-        self.db
-            .prepare_cached("delete from seats where seat = ?1")?
-            .execute([seat])?;
+        self.db.prepare_cached("delete from seats where seat = ?1")?.execute([seat])?;
         self.outcome.cleared.push(label);
         Ok(())
     }
@@ -165,8 +154,10 @@ impl Steps<'_> {
     pub(super) fn skip_the_dead(&mut self) -> Result<(), Fault> {
         let mut looked = BTreeSet::from([self.own]);
         loop {
-            let is_granted = |events: &Vec<Event>| events.iter().any(|event| matches!(event, Event::Granted(..)));
-            let mut granted = self.outcome.events.iter().filter(|(_, events)| is_granted(events)).map(|(seat, _)| *seat);
+            let is_granted =
+                |events: &Vec<Event>| events.iter().any(|event| matches!(event, Event::Granted(..)));
+            let mut granted =
+                self.outcome.events.iter().filter(|(_, events)| is_granted(events)).map(|(seat, _)| *seat);
             let Some(seat) = granted.find(|seat| !looked.contains(seat)) else { return Ok(()) };
             looked.insert(seat);
             self.bury(seat)?;
@@ -180,12 +171,8 @@ impl Steps<'_> {
             let ended = matches!(&lease.state, State::Held(held) if held.ended);
             lease.origin == Origin::Local && !ended
         };
-        let claims = names
-            .iter()
-            .flat_map(|name| self.mirror.table.at(name, MOST_LOOKED_AT));
-        let bound = claims
-            .filter(|(_, lease)| is_bound(lease))
-            .filter_map(|(id, _)| self.mirror.seat(&id));
+        let claims = names.iter().flat_map(|name| self.mirror.table.at(name, MOST_LOOKED_AT));
+        let bound = claims.filter(|(_, lease)| is_bound(lease)).filter_map(|(id, _)| self.mirror.seat(&id));
         let seats: BTreeSet<i64> = bound.filter(|seat| *seat != self.own).collect();
         for seat in seats {
             match self.look(seat)? {

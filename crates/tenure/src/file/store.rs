@@ -81,10 +81,7 @@ impl Store {
     }
 
     fn tell_own(&self, event: &Event) {
-        self.listeners
-            .read()
-            .iter()
-            .for_each(|listener| listener.on(event.clone()));
+        self.listeners.read().iter().for_each(|listener| listener.on(event.clone()));
     }
 }
 
@@ -101,12 +98,7 @@ impl HasDesk for Store {
                 let _ = self.socket.send_to(&datagram, self.seats.address(label));
             }
         }
-        outcome
-            .events
-            .get(&self.own)
-            .into_iter()
-            .flatten()
-            .for_each(|event| self.tell_own(event));
+        outcome.events.get(&self.own).into_iter().flatten().for_each(|event| self.tell_own(event));
         self.ear.watch(outcome.watch);
     }
 }

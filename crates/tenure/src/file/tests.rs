@@ -29,14 +29,7 @@ async fn claim(file: &File, claim: &Claim) -> Result<Claimed> {
 }
 
 async fn keep(file: &File, lease: LeaseId, ttl: Duration) -> Kept {
-    file.keep(&[Keep {
-        lease,
-        ttl,
-        tokens: 0,
-    }])
-    .await
-    .remove(0)
-    .unwrap()
+    file.keep(&[Keep { lease, ttl, tokens: 0 }]).await.remove(0).unwrap()
 }
 
 async fn end(file: &File, lease: LeaseId) -> Ended {
@@ -51,9 +44,7 @@ async fn token(file: &File, asked: &Claim) -> u64 {
 }
 
 async fn in_boot(directory: &TempDir, clock: Clock, boot: &str) -> File {
-    File::open_in_boot(directory.path().to_owned(), clock, boot.to_owned())
-        .await
-        .unwrap()
+    File::open_in_boot(directory.path().to_owned(), clock, boot.to_owned()).await.unwrap()
 }
 
 #[derive(Default)]
@@ -82,24 +73,15 @@ impl Twins {
         claim.mode = match self.random.random_range(0..10) {
             0..5 => Mode::Exclusive,
             5..8 => Mode::Shared,
-            _ => Mode::Permits {
-                take: self.random.random_range(1..=2),
-                of: 3,
-            },
+            _ => Mode::Permits { take: self.random.random_range(1..=2), of: 3 },
         };
         if self.random.random_bool(0.3) {
-            claim.pick = Pick::Any {
-                count: self.random.random_range(1..=u32::try_from(count).unwrap()),
-            };
+            claim.pick = Pick::Any { count: self.random.random_range(1..=u32::try_from(count).unwrap()) };
         }
         claim.ttl = Duration::from_millis(self.random.random_range(100..8_000));
         claim.wait = self.random.random_bool(0.8);
         claim.tokens = NonZeroU32::new(self.random.random_range(1..5)).unwrap();
-        claim.origin = if self.random.random_bool(0.5) {
-            Origin::Local
-        } else {
-            Origin::Remote
-        };
+        claim.origin = if self.random.random_bool(0.5) { Origin::Local } else { Origin::Remote };
         if self.random.random_bool(0.1) {
             claim.linger = Duration::from_millis(self.random.random_range(1..3_000));
         }
@@ -109,20 +91,15 @@ impl Twins {
         if self.random.random_bool(0.1) {
             claim.lease = self.lease();
         }
-        claim.meta = self
-            .random
-            .random_bool(0.2)
-            .then(|| Arc::new(Meta::new([("k", "v"), ("l", "")]).unwrap()));
+        claim.meta =
+            self.random.random_bool(0.2).then(|| Arc::new(Meta::new([("k", "v"), ("l", "")]).unwrap()));
         self.leases.push(claim.lease);
         claim
     }
 
     fn lease(&mut self) -> LeaseId {
         let recent = self.leases.len().saturating_sub(24);
-        self.leases[recent..]
-            .choose(&mut self.random)
-            .copied()
-            .unwrap_or_else(LeaseId::random)
+        self.leases[recent..].choose(&mut self.random).copied().unwrap_or_else(LeaseId::random)
     }
 
     async fn step(&mut self) -> (String, String, String) {
@@ -136,15 +113,8 @@ impl Twins {
             }
             8..12 => {
                 let ttl = Duration::from_millis(self.random.random_range(100..8_000));
-                let keep = Keep {
-                    lease: self.lease(),
-                    ttl,
-                    tokens: self.random.random_range(0..3),
-                };
-                let (one, other) = (
-                    file.keep(&[keep]).await.remove(0).unwrap(),
-                    self.table.keep(now, &keep),
-                );
+                let keep = Keep { lease: self.lease(), ttl, tokens: self.random.random_range(0..3) };
+                let (one, other) = (file.keep(&[keep]).await.remove(0).unwrap(), self.table.keep(now, &keep));
                 (format!("{keep:?}"), format!("{one:?}"), format!("{other:?}"))
             }
             12..16 => {
@@ -153,28 +123,13 @@ impl Twins {
                 (format!("end {lease:?}"), format!("{one:?}"), format!("{other:?}"))
             }
             16 => {
-                let how = if self.random.random_bool(0.5) {
-                    Force::Revoke
-                } else {
-                    Force::Now
-                };
+                let how = if self.random.random_bool(0.5) { Force::Revoke } else { Force::Now };
                 let lease = self.lease().digest();
-                let (one, other) = (
-                    file.force(lease, how).await.unwrap(),
-                    self.table.force(now, lease, how),
-                );
-                (
-                    format!("force {lease} {how:?}"),
-                    format!("{one:?}"),
-                    format!("{other:?}"),
-                )
+                let (one, other) = (file.force(lease, how).await.unwrap(), self.table.force(now, lease, how));
+                (format!("force {lease} {how:?}"), format!("{one:?}"), format!("{other:?}"))
             }
             17 => {
-                let kind = if self.random.random_bool(0.5) {
-                    Kind::Leases
-                } else {
-                    Kind::Waiters
-                };
+                let kind = if self.random.random_bool(0.5) { Kind::Leases } else { Kind::Waiters };
                 let query = Query::new(kind, *["", "a", "s"].choose(&mut self.random).unwrap());
                 let (one, other) = (file.list(&query).await.unwrap(), self.table.list(now, &query));
                 (format!("{query:?}"), format!("{one:?}"), format!("{other:?}"))
@@ -201,13 +156,7 @@ async fn compare(seed: u64, stores: usize, steps: usize) {
     let heard = Arc::new(Heard::default());
     files[0].listen(Arc::clone(&heard) as Arc<dyn Listener>);
     let table = Table::new(Arc::new(TokenSource::new(Epoch::new(7).unwrap())), true);
-    let mut twins = Twins {
-        random: StdRng::seed_from_u64(seed),
-        files,
-        table,
-        clock,
-        leases: Vec::new(),
-    };
+    let mut twins = Twins { random: StdRng::seed_from_u64(seed), files, table, clock, leases: Vec::new() };
     // The first token tells the epoch, which is not the table's.
     let first = claim_on(&["first"]);
     let epoch = format!("{}.", token(&twins.files[0], &first).await >> 32);
@@ -217,14 +166,7 @@ async fn compare(seed: u64, stores: usize, steps: usize) {
         let (asked, one, other) = twins.step().await;
         let one = one.replace(&epoch, "7.");
         log.push(format!("{asked} -> {other}"));
-        let recent = log
-            .iter()
-            .rev()
-            .take(30)
-            .rev()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join("\n");
+        let recent = log.iter().rev().take(30).rev().map(String::as_str).collect::<Vec<_>>().join("\n");
         assert_eq!(one, other, "seed={seed} step={step}\n{recent}");
         let told = format!("{:?}", std::mem::take(&mut *heard.0.lock())).replace(&epoch, "7.");
         let expected = twins.table.take_events();

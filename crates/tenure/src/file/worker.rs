@@ -52,15 +52,7 @@ impl Worker {
         let _passage = entry.enter(Hurry::Ordinary)?;
         let mut database = Database::open(directory)?;
         database.enter_boot(boot, clock.now())?;
-        let mut worker = Worker {
-            clock,
-            gate,
-            seats,
-            database,
-            mirror: None,
-            own: 0,
-            transactions: 0,
-        };
+        let mut worker = Worker { clock, gate, seats, database, mirror: None, own: 0, transactions: 0 };
         worker.bury_all()?;
         let seat = worker.seats.take()?;
         let db = &worker.database.db;
@@ -117,14 +109,7 @@ impl Worker {
         let mut outcome = Outcome::default();
         let now = self.clock.now();
         let (seats, own) = (&*self.seats, self.own);
-        let mut steps = Steps {
-            db,
-            mirror: &mut mirror,
-            seats,
-            own,
-            now,
-            outcome: &mut outcome,
-        };
+        let mut steps = Steps { db, mirror: &mut mirror, seats, own, now, outcome: &mut outcome };
         let answer = work(&mut steps)?;
         steps.skip_the_dead()?;
         mirror.save(db, now)?;
@@ -145,22 +130,14 @@ impl Worker {
     /// Gives up the seats of all dead processes, and removes files that belong to no seat.
     fn bury_all(&mut self) -> Result<(), Fault> {
         let mut statement = self.database.db.prepare("select seat from seats")?;
-        let seats = statement
-            .query_map([], |row| row.get(0))?
-            .collect::<Result<Vec<i64>, _>>()?;
+        let seats = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
         drop(statement);
         self.inside(|steps| seats.iter().try_for_each(|seat| steps.bury(*seat)))?;
         let mut statement = self.database.db.prepare("select label from seats")?;
-        let taken = statement
-            .query_map([], |row| row.get(0))?
-            .collect::<Result<Vec<String>, _>>()?;
+        let taken = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
         drop(statement);
         let stray = |label: &String| !taken.contains(label);
-        self.seats
-            .labels()?
-            .iter()
-            .filter(|label| stray(label))
-            .for_each(|label| self.seats.clear(label));
+        self.seats.labels()?.iter().filter(|label| stray(label)).for_each(|label| self.seats.clear(label));
         self.sync_if_alone()
     }
 
@@ -187,20 +164,11 @@ impl Worker {
 
 /// Brings the grants of remote leases to the disk, and notes how long those may live that will not be brought there.
 fn sync_remote(db: &Connection, mirror: &mut Mirror) -> Result<(), Fault> {
-    let seconds = mirror
-        .longest_remote
-        .as_secs()
-        .saturating_add(1)
-        .next_power_of_two();
-    mirror.unsynced_ttl = mirror
-        .unsynced_ttl
-        .max(Duration::from_secs(seconds).min(MOST_UNSYNCED));
+    let seconds = mirror.longest_remote.as_secs().saturating_add(1).next_power_of_two();
+    mirror.unsynced_ttl = mirror.unsynced_ttl.max(Duration::from_secs(seconds).min(MOST_UNSYNCED));
     mirror.longest_remote = Duration::ZERO;
     let unsynced = rows::span(mirror.unsynced_ttl);
-    synced(db, |db| {
-        db.prepare_cached("update meta set unsynced_ttl = ?1")?
-            .execute([unsynced])
-    })
+    synced(db, |db| db.prepare_cached("update meta set unsynced_ttl = ?1")?.execute([unsynced]))
 }
 
 /// Runs a write whose commit, with all before it, reaches the disk.

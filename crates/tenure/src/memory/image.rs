@@ -90,8 +90,7 @@ impl Table {
 
     /// Whether a claim would be granted at once.
     pub(crate) fn is_free_for(&self, now: Instant, claim: &Claim) -> bool {
-        self.runnable(now, claim.mode, claim.pick, &claim.names, u64::MAX)
-            .is_some()
+        self.runnable(now, claim.mode, claim.pick, &claim.names, u64::MAX).is_some()
     }
 
     /// The ids of the claims that may have changed since the last call, each once.
@@ -107,9 +106,6 @@ impl Table {
     pub(crate) fn take_ended(&mut self) -> Vec<(LeaseId, Instant, Why)> {
         let ended = std::mem::take(&mut self.ended);
         let in_order = std::mem::take(&mut self.ended_in_order);
-        in_order
-            .into_iter()
-            .filter_map(|(until, id)| Some((id, until, *ended.get(&id)?)))
-            .collect()
+        in_order.into_iter().filter_map(|(until, id)| Some((id, until, *ended.get(&id)?))).collect()
     }
 }

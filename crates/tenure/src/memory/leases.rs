@@ -18,10 +18,7 @@ pub(super) struct Leases {
 impl Leases {
     /// Without claims, and with a note of what changes.
     pub(super) fn noting() -> Self {
-        Leases {
-            map: Map::default(),
-            changed: Some(Vec::new()),
-        }
+        Leases { map: Map::default(), changed: Some(Vec::new()) }
     }
 
     /// The ids that were added, removed or lent out to be changed since the last call; some of them twice.

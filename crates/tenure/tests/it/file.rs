@@ -105,7 +105,9 @@ async fn is_the_other_process_when_started_as_one() {
     while let Some(Ok(line)) = tokio::task::block_in_place(|| lines.next()) {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
-            ["claim", lease, name, ttl_ms, origin] => say(&word(&claim(&file, &asked(lease, name, ttl_ms, origin)).await)),
+            ["claim", lease, name, ttl_ms, origin] => {
+                say(&word(&claim(&file, &asked(lease, name, ttl_ms, origin)).await))
+            }
             ["keep", lease] => say(&format!("{:?}", keep(&file, lease.parse().unwrap(), LONG).await)),
             ["count", path, tasks, times] => {
                 count(&file, path, tasks.parse().unwrap(), times.parse().unwrap()).await;
@@ -165,7 +167,11 @@ async fn count(file: &File, path: &str, tasks: usize, times: usize) {
                     let guard = locks.lock("counter").acquire().await.unwrap();
                     let text = std::fs::read_to_string(&path).unwrap();
                     let (number, token) = text.split_once(' ').unwrap();
-                    assert!(guard.token().get() > token.parse().unwrap(), "the token fell: {token} {:?}", guard.token());
+                    assert!(
+                        guard.token().get() > token.parse().unwrap(),
+                        "the token fell: {token} {:?}",
+                        guard.token()
+                    );
                     let number: u64 = number.parse().unwrap();
                     tokio::task::yield_now().await;
                     std::fs::write(&path, format!("{} {}", number + 1, guard.token())).unwrap();
@@ -212,7 +218,9 @@ async fn the_lease_of_a_killed_process_passes_to_the_waiter_of_another_at_once()
     let directory = tempfile::tempdir().unwrap();
     let (file, mut events) = open(&directory).await;
     let mut other = Other::start(directory.path());
-    assert!(other.tell(&format!("claim {} a 60000 local", LeaseId::random().reveal())).starts_with("granted"));
+    assert!(
+        other.tell(&format!("claim {} a 60000 local", LeaseId::random().reveal())).starts_with("granted")
+    );
     let waiting = claim_of("a");
     assert_eq!(word(&claim(&file, &waiting).await), "queued");
     other.kill();
@@ -230,7 +238,11 @@ async fn the_lease_of_a_killed_process_is_free_for_a_claim_that_does_not_wait() 
     assert_eq!(word(&claim(&file, &hasty).await), "busy");
     other.kill();
     assert!(word(&claim(&file, &hasty).await).starts_with("granted"));
-    assert_eq!(std::fs::read_dir(directory.path().join("seats")).unwrap().count(), 2, "files of the dead are left");
+    assert_eq!(
+        std::fs::read_dir(directory.path().join("seats")).unwrap().count(),
+        2,
+        "files of the dead are left"
+    );
 }
 
 #[tokio::test]

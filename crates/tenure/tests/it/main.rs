@@ -2,6 +2,6 @@
 
 mod conformance;
 mod differential;
-mod stands;
 mod file;
+mod stands;
 mod surface;
