@@ -229,8 +229,6 @@ impl Cohorts {
         }
         turn
     }
-
-    #[cfg(test)]
 }
 
 /// Gives a turn to the first task that still waits; it comes back when there is none.
