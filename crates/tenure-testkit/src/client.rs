@@ -14,6 +14,9 @@ use tenure::provider::{Event, Force, Forced, Keep, Listener, Provider};
 use tenure::{Claim, Clock, LeaseId, Mode, Result};
 use tokio::sync::Notify;
 
+/// For how long the news of a grant may be under way to a waiter at the other end of a network.
+const PUSH: Duration = Duration::from_millis(1_500);
+
 /// A process that speaks to a store in the words of the contract.
 pub struct Client {
     provider: Arc<dyn Provider>,
@@ -119,9 +122,13 @@ impl Client {
         answers.remove(0)
     }
 
-    /// Renews a lease that the test expects to be held.
+    /// Renews a lease that the test expects to be held. One that waited may learn a moment late that it is.
     pub async fn renew(&self, claim: &Claim) -> Grant {
-        match self.keep(claim).await {
+        let mut kept = self.keep(claim).await;
+        if matches!(kept, Ok(Kept::Queued(_))) && self.told(claim, PUSH).await {
+            kept = self.keep(claim).await;
+        }
+        match kept {
             Ok(Kept::Held(grant)) => grant,
             other => panic!("expected {} to be held, got {other:?}", claim.names),
         }
@@ -196,16 +203,21 @@ impl Client {
 
     /// Whether the store tells within `within`, or has told, what `wanted` looks for.
     pub async fn tells(&self, within: Duration, wanted: impl Fn(&Event) -> bool) -> bool {
+        self.sees(within, |events| events.iter().any(&wanted)).await
+    }
+
+    /// Whether within `within` the events until now are what `enough` looks for.
+    pub async fn sees(&self, within: Duration, enough: impl Fn(&[Event]) -> bool) -> bool {
         let deadline = self.clock.now() + within;
         loop {
             // Registered before the look, so that nothing falls between the two.
             let arrived = self.mail.arrived.notified();
-            if self.mail.events.lock().iter().any(&wanted) {
+            if enough(&self.mail.events.lock()) {
                 return true;
             }
             tokio::select! {
                 () = arrived => {}
-                () = self.clock.sleep_until(deadline) => return self.mail.events.lock().iter().any(&wanted),
+                () = self.clock.sleep_until(deadline) => return enough(&self.mail.events.lock()),
             }
         }
     }

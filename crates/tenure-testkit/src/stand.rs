@@ -1,7 +1,7 @@
 //! A store under test: [`Stand`] says how to have it, [`Stage`] is one set up for one test.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tenure::claim::Digest;
@@ -152,6 +152,7 @@ pub fn digests(list: &[Listed]) -> Vec<Digest> {
 /// When the test does, or does not end.
 pub fn play<S: Stand>(test: impl AsyncFnOnce(Stage)) {
     let time = S::time();
+    let _watch = Watch::new();
     let mut builder = match time {
         Time::Paused => tokio::runtime::Builder::new_current_thread(),
         Time::Real => tokio::runtime::Builder::new_multi_thread(),
@@ -174,4 +175,22 @@ pub fn play<S: Stand>(test: impl AsyncFnOnce(Stage)) {
         tokio::time::timeout(limit, test(stage)).await.expect("the test ends within 180 s");
     });
     runtime.shutdown_timeout(Duration::from_secs(2));
+}
+
+/// Ends the process when a test spins: the time of its runtime stands still then, and no timeout of it would end it.
+#[allow(dead_code, reason = "dropping it ends the watch")]
+struct Watch(mpsc::Sender<()>);
+
+impl Watch {
+    fn new() -> Self {
+        let (alive, gone) = mpsc::channel::<()>();
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        std::thread::spawn(move || {
+            if gone.recv_timeout(Duration::from_secs(240)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("the test {test} has run for 240 s");
+                std::process::exit(101);
+            }
+        });
+        Watch(alive)
+    }
 }

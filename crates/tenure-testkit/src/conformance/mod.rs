@@ -95,7 +95,6 @@ macro_rules! conformance {
                         a_writer_is_not_starved_by_readers
                         permits_do_not_pass_a_waiting_claim_for_more
                         asking_again_keeps_the_place_in_the_queue
-                        the_claims_of_one_call_queue_in_their_order
                         a_claim_on_any_waits_in_turn_and_leaves_every_queue
                     }
                     g08_batches {

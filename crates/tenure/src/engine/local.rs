@@ -57,7 +57,7 @@ impl Engine {
                 if lease.retime(claim.ttl, self.clock.now()) {
                     self.keepalive.plan(self.clock.now());
                 }
-                self.handed(name, lease, token).await
+                self.handed(name, lease, token, until).await
             }
             Turn::Drive { adopted: Some(adopted), .. } => {
                 self.drive(name, Role::adopted(self, name, *adopted), until).await
@@ -102,6 +102,7 @@ impl Engine {
         name: &Name,
         lease: Arc<HeldLease>,
         token: Option<FencingToken>,
+        until: Instant,
     ) -> Result<Option<Hold>> {
         if let Some(token) = token {
             return Ok(Some(Hold::cohort(self, lease, token)));
@@ -109,8 +110,7 @@ impl Engine {
         // Released again if this future is dropped or the store fails: the placeholder token is never shown.
         let hold = Hold::cohort(self, Arc::clone(&lease), FencingToken::MAX);
         let keep = Keep { lease: lease.id, ttl: lease.ttl(), tokens: NEXT_BLOCK };
-        let answer = self.provider.keep(&[keep]).await.pop();
-        match answer.unwrap_or_else(|| Err(Error::internal("acquire", "the store gave no answer")))? {
+        match self.answer("acquire", self.provider.keep(&[keep]), until).await? {
             Kept::Held(grant) => {
                 let (token, rest) = grant.tokens.take();
                 self.cohorts.restocked(name, rest);

@@ -15,6 +15,7 @@ mod local;
 mod pursuit;
 mod reaper;
 pub(crate) mod spares;
+mod trip;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -153,7 +154,8 @@ impl Engine {
         self.start();
         let mut strays =
             Strays { engine: self, left: claims.iter().map(|claim| (claim.lease, claim.ttl)).collect() };
-        let answers = self.provider.claim(&claims).await;
+        let trip = self.provider.claim(&claims);
+        let answers = self.answers("acquire", trip, self.clock.now()).await?;
         strays.left.clear();
         let mut holds = Vec::with_capacity(claims.len());
         let mut failed = None;
@@ -185,17 +187,16 @@ impl Engine {
         let mut pursuit = Pursuit::new(self, claim);
         match pursuit.run(until).await? {
             Outcome::Granted { grant, confirm: false } => Ok(Claimed::Granted(grant)),
-            Outcome::Granted { confirm: true, .. } => self.confirm(pursuit.lease(), ttl).await,
+            Outcome::Granted { confirm: true, .. } => self.confirm(pursuit.lease(), ttl, until).await,
             Outcome::Busy(held_by) => Ok(Claimed::Busy(held_by)),
         }
     }
 
     /// Turns an offer into a lease of its full ttl.
-    async fn confirm(&self, lease: LeaseId, ttl: Duration) -> Result<Claimed> {
+    async fn confirm(&self, lease: LeaseId, ttl: Duration, until: Instant) -> Result<Claimed> {
         let mut strays = Strays { engine: self, left: vec![(lease, ttl)] };
-        let answer = self.provider.keep(&[Keep { lease, ttl, tokens: 0 }]).await.pop();
-        let answer = answer.unwrap_or_else(|| Err(Error::internal("acquire", "the store gave no answer")));
-        match answer? {
+        let keeps = [Keep { lease, ttl, tokens: 0 }];
+        match self.answer("acquire", self.provider.keep(&keeps), until).await? {
             Kept::Held(grant) => {
                 strays.left.clear();
                 Ok(Claimed::Granted(grant))
@@ -240,8 +241,8 @@ impl Engine {
         self.start();
         let mut strays = Strays { engine: self, left: vec![(lease.id, lease.ttl())] };
         self.keepalive.remove(&lease.id);
-        let answer = self.provider.end(&[lease.id]).await.pop();
-        let answer = answer.unwrap_or_else(|| Err(Error::internal("release", "the store gave no answer")));
+        let leases = [lease.id];
+        let answer = self.answer("release", self.provider.end(&leases), Instant::NEVER).await;
         if answer.is_ok() {
             strays.left.clear();
         }

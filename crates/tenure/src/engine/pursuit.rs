@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Engine;
 use crate::claim::{Claim, LeaseId};
 use crate::clock::Instant;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::lease::{Claimed, Grant, HeldBy, Kept, Queued};
 use crate::limits;
 use crate::provider::Keep;
@@ -115,7 +115,7 @@ impl Pursuit {
             self.mailbox = Some(self.engine.waits.open(self.claim.lease));
         }
         loop {
-            match self.ask().await? {
+            match self.ask(until).await? {
                 Claimed::Granted(grant) => return Ok(self.granted(grant, false)),
                 Claimed::Busy(held_by) => {
                     self.settle();
@@ -132,10 +132,10 @@ impl Pursuit {
         }
     }
 
-    async fn ask(&mut self) -> Result<Claimed> {
+    async fn ask(&mut self, until: Instant) -> Result<Claimed> {
         self.asked = true;
-        let answer = self.engine.provider.claim(std::slice::from_ref(&self.claim)).await.pop();
-        let answer = answer.unwrap_or_else(|| Err(Error::internal("acquire", "the store gave no answer")));
+        let trip = self.engine.provider.claim(std::slice::from_ref(&self.claim));
+        let answer = self.engine.answer("acquire", trip, until).await;
         if matches!(&answer, Err(error) if error.kind() == ErrorKind::InvalidInput) {
             self.settle();
         }
@@ -161,7 +161,7 @@ impl Pursuit {
             {
                 return Ok(Some(self.granted(*grant, true)));
             }
-            match self.touch().await {
+            match self.touch(until).await {
                 Ok(Kept::Held(grant)) => return Ok(Some(self.granted(grant, false))),
                 Ok(Kept::Queued(next)) => place = next,
                 Ok(Kept::Gone(_)) if now >= until => {
@@ -181,10 +181,9 @@ impl Pursuit {
         }
     }
 
-    async fn touch(&self) -> Result<Kept> {
+    async fn touch(&self, until: Instant) -> Result<Kept> {
         let keep = Keep { lease: self.claim.lease, ttl: self.claim.ttl, tokens: 0 };
-        let answer = self.engine.provider.keep(&[keep]).await.pop();
-        answer.unwrap_or_else(|| Err(Error::internal("acquire", "the store gave no answer")))
+        self.engine.answer("acquire", self.engine.provider.keep(&[keep]), until).await
     }
 
     /// The last act of a wait that was in vain: the claim is withdrawn before its caller goes on.
@@ -192,7 +191,9 @@ impl Pursuit {
         if !self.asked {
             return Ok(());
         }
-        if let Some(Ok(_)) = self.engine.provider.end(&[self.claim.lease]).await.pop() {
+        let leases = [self.claim.lease];
+        let trip = self.engine.provider.end(&leases);
+        if self.engine.answer("acquire", trip, self.engine.clock.now()).await.is_ok() {
             self.settle();
         }
         Ok(())

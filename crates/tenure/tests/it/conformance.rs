@@ -2,6 +2,9 @@
 
 use tenure_testkit::conformance;
 
-use crate::stands::MemoryStand;
+use crate::stands::{FileStand, HttpStand, MemoryStand, WireStand};
 
 conformance!(memory, MemoryStand);
+conformance!(wire, WireStand);
+conformance!(file, FileStand);
+conformance!(http, HttpStand);

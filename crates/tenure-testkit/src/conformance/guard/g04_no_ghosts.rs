@@ -234,6 +234,7 @@ pub async fn close_releases_what_was_forgotten(stage: Stage) {
     assert!(locks.lock("z").try_acquire().await.is_err());
     stage.quiet(&near, Duration::ZERO).await;
     drop(alive);
+    stage.pass(SHORT).await;
     let trips = wire.all_trips();
     stage.pass(SHORT * 3).await;
     assert_eq!(wire.all_trips(), trips, "something still speaks to the store");

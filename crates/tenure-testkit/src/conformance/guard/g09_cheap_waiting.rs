@@ -1,5 +1,7 @@
 //! G9 for guards: a constant number of trips per hand-off, whatever the number of waiters.
 
+use std::time::Duration;
+
 use crate::relay::Step;
 use crate::stand::Stage;
 
@@ -7,11 +9,14 @@ use crate::stand::Stage;
 /// asks the store by itself.
 pub async fn a_thousand_waiters_of_a_process_cost_no_trip_each(stage: Stage) {
     let (locks, wire) = stage.far().await;
+    let held = locks.lock("x").acquire().await.unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..1_000 {
         let locks = locks.clone();
         tasks.spawn(async move { drop(locks.lock("x").acquire().await.unwrap()) });
     }
+    stage.pass(Duration::from_millis(100)).await;
+    held.release().await.unwrap();
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
     }

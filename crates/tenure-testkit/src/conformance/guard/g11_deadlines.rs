@@ -74,7 +74,10 @@ pub async fn no_patience_is_one_try(stage: Stage) {
     assert!(near.list(&waiters).await.is_empty());
 }
 
-/// The deadline holds when the store does not answer at all, wherever the wait has got to.
+/// What a last trip to a store that does not answer may take beyond the deadline.
+const LAST_TRIP: Duration = Duration::from_secs(1);
+
+/// The deadline holds when the store does not answer at all, wherever the wait has got to: but for one last trip.
 pub async fn a_wait_ends_at_its_deadline_though_the_store_hangs(stage: Stage) {
     for fault in [Fault::Hang, Fault::HangReply, Fault::LoseRequest, Fault::LoseReply] {
         for step in [Step::Claim, Step::Keep, Step::End] {
@@ -88,7 +91,7 @@ pub async fn a_wait_ends_at_its_deadline_though_the_store_hangs(stage: Stage) {
             let outcome = locks.lock("x").try_acquire_for(PATIENCE).await;
             let took = began.until(stage.clock().now());
             assert!(!matches!(outcome, Ok(Some(_))), "{step:?} {fault:?}");
-            assert!(took <= PATIENCE + stage.slack(), "{step:?} {fault:?}: overran to {took:?}");
+            assert!(took <= PATIENCE + LAST_TRIP + stage.slack(), "{step:?} {fault:?}: overran to {took:?}");
             wire.heal();
             near.end(&held).await;
             stage.quiet(&near, SHORT * 12).await;

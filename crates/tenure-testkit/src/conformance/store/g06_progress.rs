@@ -27,9 +27,9 @@ pub async fn one_release_grants_all_who_can_run_together(stage: Stage) {
     let (a, b) = (stage.client().await, stage.client().await);
     let held = a.ask("m n");
     a.hold(&held).await;
-    let together = [b.ask("m").shared(), b.ask("m").shared(), b.ask("m n").shared(), b.ask("n").shared()];
+    let together = ["m", "m", "m n", "n"].map(|names| b.ask(names).shared().waiting());
     for waiter in &together {
-        b.queue(&waiter.clone().waiting()).await;
+        b.queue(waiter).await;
     }
     a.end(&held).await;
     for waiter in &together {
@@ -51,7 +51,7 @@ pub async fn more_waiters_than_a_step_grants_are_all_served(stage: Stage) {
         .iter()
         .map(|reader| tenure::provider::Keep { lease: reader.lease, ttl: reader.ttl, tokens: 0 })
         .collect();
-    let deadline = stage.clock().now() + TOUCH * 2 + stage.slack();
+    let deadline = stage.clock().now() + TOUCH * 2 + stage.slack() * 4;
     loop {
         let kept = b.provider().keep(&keeps).await;
         if kept.iter().all(|kept| matches!(kept, Ok(Kept::Held(_)))) {
