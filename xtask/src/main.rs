@@ -1,2 +1,70 @@
-//! Tasks of the workspace.
-fn main() {}
+//! Tasks of the workspace: `cargo xtask test`, `soak`, `bench`. Each ends with one line that says how it went.
+
+mod cargo;
+mod figures;
+mod packages;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask <task>
+
+  test           installs what the tests need, then runs them all
+  soak [rounds]  runs the tests with many times the rounds (default 20)
+  bench [quick]  runs the benches and writes their tables to docs/performance.md (quick: prints, writes nothing)";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match dispatch(&words) {
+        Ok(line) => {
+            println!("xtask: {line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(words: &[&str]) -> Result<&'static str> {
+    let root = root()?;
+    match words {
+        ["test"] => test(&root),
+        ["soak"] => soak(&root, 20),
+        ["soak", rounds] => soak(&root, rounds.parse().context("rounds is a number")?),
+        ["bench"] => figures::write(&root),
+        ["bench", "quick"] => figures::print(&root),
+        _ => bail!("no such task\n\n{USAGE}"),
+    }
+}
+
+/// The directory of the workspace's manifest.
+fn root() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    Ok(root.to_owned())
+}
+
+/// Everything that a change must pass, but for formatting and lints.
+fn test(root: &Path) -> Result<&'static str> {
+    packages::install()?;
+    cargo::run(root, "tests, benches once, examples built", &["test", "--workspace", "--all-targets"], &[])?;
+    cargo::run(root, "examples in the documentation", &["test", "--workspace", "--doc"], &[])?;
+    cargo::run(root, "the library alone", &["check", "--package", "tenure"], &[])?;
+    let docs = ["doc", "--workspace", "--no-deps"];
+    cargo::run(root, "documentation", &docs, &[("RUSTDOCFLAGS", "-D warnings")])?;
+    Ok("all tests passed")
+}
+
+/// The same tests with `rounds` times the rounds, optimised: `TENURE_ROUNDS` is read by tests that repeat themselves.
+fn soak(root: &Path, rounds: u32) -> Result<&'static str> {
+    packages::install()?;
+    let rounds = rounds.to_string();
+    let tests = ["test", "--workspace", "--tests", "--release", "--no-fail-fast"];
+    cargo::run(root, "tests, many rounds", &tests, &[("TENURE_ROUNDS", &rounds)])?;
+    Ok("all rounds passed")
+}

@@ -185,9 +185,7 @@ mod tests {
     fn everything_behind_the_dashes_belongs_to_the_command() {
         let cli =
             Cli::try_parse_from(["tenure", "run", "a", "b", "--", "sh", "-c", "--try", "--", "x"]).unwrap();
-        let Command::Run(run) = cli.command else {
-            panic!("not run: {:?}", cli.command)
-        };
+        let Command::Run(run) = cli.command else { panic!("not run: {:?}", cli.command) };
         assert_eq!(run.names, ["a", "b"]);
         assert_eq!(run.command, ["sh", "-c", "--try", "--", "x"]);
         assert!(!run.once);
@@ -215,10 +213,7 @@ mod tests {
             &["release", "001122334455667"],
             &[],
         ] {
-            assert!(
-                Cli::try_parse_from([&["tenure"], bad].concat()).is_err(),
-                "{bad:?}"
-            );
+            assert!(Cli::try_parse_from([&["tenure"], bad].concat()).is_err(), "{bad:?}");
         }
     }
 }

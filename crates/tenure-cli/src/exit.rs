@@ -47,10 +47,7 @@ impl Code {
 
     /// The code of whatever ended a command: that of the library's error in it, if there is one.
     pub(crate) fn of_failure(failure: &anyhow::Error) -> Code {
-        failure
-            .chain()
-            .find_map(|cause| cause.downcast_ref::<Error>())
-            .map_or(Code::INTERNAL, Code::of_error)
+        failure.chain().find_map(|cause| cause.downcast_ref::<Error>()).map_or(Code::INTERNAL, Code::of_error)
     }
 }
 

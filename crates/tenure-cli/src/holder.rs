@@ -20,11 +20,7 @@ pub(crate) fn holder(front: Pid, program: &OsStr) -> Result<Meta> {
     let host = uname().nodename().to_string_lossy().into_owned();
     let user = ["USER", "LOGNAME"].iter().find_map(|name| env::var(name).ok());
     let user = user.unwrap_or_else(|| getuid().as_raw().to_string());
-    let program = Path::new(program)
-        .file_name()
-        .unwrap_or(program)
-        .to_string_lossy()
-        .into_owned();
+    let program = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
     let pid = front.as_raw_nonzero().to_string();
     let fields = [("host", host), ("user", user), ("pid", pid), ("command", program)];
     Meta::new(fields.map(|(key, value)| (key, fitting(&value))))

@@ -26,11 +26,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(answer) => {
             // Help and version are answers too, and go to stdout.
-            let code = if answer.use_stderr() {
-                Code::USAGE
-            } else {
-                Code::OK
-            };
+            let code = if answer.use_stderr() { Code::USAGE } else { Code::OK };
             let _ = answer.print();
             return code.into();
         }
@@ -65,10 +61,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Code> {
 }
 
 fn wait_for(work: impl Future<Output = anyhow::Result<Code>>) -> anyhow::Result<Code> {
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let code = runtime.block_on(work);
     // A store that hangs in a system call is not waited for.
     runtime.shutdown_background();

@@ -49,8 +49,6 @@ async fn release_in(locks: &Locks, args: &ReleaseArgs, name: Option<&Name>) -> R
 /// The leases that have `name`. Not those who wait for it: they would only queue again.
 async fn with_name(locks: &Locks, name: &Name) -> Result<Vec<Digest>> {
     let leases = row::all(locks.provider().as_ref(), Kind::Leases, name.as_str()).await?;
-    let of_name = leases
-        .iter()
-        .filter(|lease| lease.names.iter().any(|one| one == name));
+    let of_name = leases.iter().filter(|lease| lease.names.iter().any(|one| one == name));
     Ok(of_name.map(|lease| lease.lease).collect())
 }

@@ -83,10 +83,7 @@ pub(crate) fn table(entries: &[Listed], kind: Kind) -> String {
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(entries.iter().map(|entry| {
         let (fourth, fifth) = match kind {
-            Kind::Leases => (
-                entry.token.map(|token| token.to_string()),
-                entry.remaining.map(span),
-            ),
+            Kind::Leases => (entry.token.map(|token| token.to_string()), entry.remaining.map(span)),
             Kind::Waiters => (Some(entry.ahead.to_string()), Some(span(entry.ttl))),
         };
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
@@ -111,10 +108,7 @@ pub(crate) fn names(entry: &Listed) -> String {
 /// What the holder says of itself, fit to be printed.
 pub(crate) fn holder(entry: &Listed) -> String {
     let fields = entry.meta.iter().flat_map(|meta| meta.iter());
-    fields
-        .map(|(key, value)| format!("{}={}", clean(key), clean(value)))
-        .collect::<Vec<_>>()
-        .join(" ")
+    fields.map(|(key, value)| format!("{}={}", clean(key), clean(value))).collect::<Vec<_>>().join(" ")
 }
 
 /// How an entry shares its names: `exclusive`, `shared`, `permit 1/4`.
@@ -134,10 +128,7 @@ fn align<const N: usize>(rows: &[[String; N]]) -> String {
     }
     let mut text = String::new();
     for row in rows {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
@@ -161,9 +152,7 @@ mod tests {
             Origin::Local,
         );
         entry.token = Some("4503599627370497".parse().unwrap());
-        entry.meta = Some(Arc::new(
-            Meta::new([("pid", "7"), ("host", "\u{200f}h")]).unwrap(),
-        ));
+        entry.meta = Some(Arc::new(Meta::new([("pid", "7"), ("host", "\u{200f}h")]).unwrap()));
         entry
     }
 

@@ -39,10 +39,7 @@ mod tests {
 
     #[test]
     fn nothing_that_a_terminal_acts_upon_comes_through() {
-        assert_eq!(
-            clean("a\x1b[31mb\r\n\u{9b}c"),
-            "a\\u{1b}[31mb\\u{d}\\u{a}\\u{9b}c"
-        );
+        assert_eq!(clean("a\x1b[31mb\r\n\u{9b}c"), "a\\u{1b}[31mb\\u{d}\\u{a}\\u{9b}c");
         assert_eq!(clean("x\u{202e}y\u{200b}z"), "x\\u{202e}y\\u{200b}z");
         assert_eq!(clean("Grüße:🔒 名"), "Grüße:🔒 名");
     }

@@ -49,22 +49,12 @@ pub(crate) fn check(url: &str) -> Result<()> {
 pub(crate) fn file_url(dir: &Path) -> Result<String> {
     let cannot = |error| {
         let shown = dir.display();
-        Error::unavailable(
-            "connect",
-            format!("cannot make the directory of the locks dir={shown}"),
-        )
-        .with_source(error)
+        Error::unavailable("connect", format!("cannot make the directory of the locks dir={shown}"))
+            .with_source(error)
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(cannot)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(cannot)?;
     let absolute = std::path::absolute(dir).map_err(cannot)?;
-    Ok(format!(
-        "file://{}",
-        percent_encoded(absolute.as_os_str().as_bytes())
-    ))
+    Ok(format!("file://{}", percent_encoded(absolute.as_os_str().as_bytes())))
 }
 
 /// The directory of the default store: `$XDG_STATE_HOME/tenure`, or `~/.local/state/tenure`.
@@ -73,17 +63,10 @@ pub(crate) fn file_url(dir: &Path) -> Result<String> {
 /// `InvalidInput` when neither is known.
 pub(crate) fn default_dir() -> Result<PathBuf> {
     // The XDG base directory specification says to ignore what is not absolute.
-    let absolute = |name| {
-        env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path: &PathBuf| path.is_absolute())
-    };
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
     let state = state.ok_or_else(|| {
-        Error::invalid(
-            "url",
-            "there is no HOME or XDG_STATE_HOME to keep locks in: set TENURE_URL or --url",
-        )
+        Error::invalid("url", "there is no HOME or XDG_STATE_HOME to keep locks in: set TENURE_URL or --url")
     })?;
     Ok(state.join("tenure"))
 }
@@ -107,18 +90,12 @@ mod tests {
 
     #[test]
     fn a_path_with_anything_in_it_becomes_a_plain_url() {
-        assert_eq!(
-            percent_encoded(b"/home/a b/\xc3\xbc%?#"),
-            "/home/a%20b/%C3%BC%25%3F%23"
-        );
+        assert_eq!(percent_encoded(b"/home/a b/\xc3\xbc%?#"), "/home/a%20b/%C3%BC%25%3F%23");
     }
 
     #[test]
     fn stores_of_other_builds_are_named_and_their_passwords_are_not() {
-        for (url, name) in [
-            ("redis://:secret@h", "Redis"),
-            ("postgres://u:secret@h/d", "PostgreSQL"),
-        ] {
+        for (url, name) in [("redis://:secret@h", "Redis"), ("postgres://u:secret@h/d", "PostgreSQL")] {
             let said = check(url).unwrap_err().to_string();
             assert!(said.contains(name) && !said.contains("secret"), "{said}");
         }

@@ -74,11 +74,7 @@ async fn follow(locks: &Locks, args: &WatchArgs) -> Result<()> {
     loop {
         let now = look(locks, &args.prefix).await?;
         for (seen, entry) in changes(&before, &now) {
-            let line = if args.json {
-                json(seen, entry)
-            } else {
-                plain(seen, entry)
-            };
+            let line = if args.json { json(seen, entry) } else { plain(seen, entry) };
             let mut out = io::stdout().lock();
             if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
                 return Ok(());
@@ -101,16 +97,12 @@ async fn look(locks: &Locks, prefix: &str) -> Result<Sample> {
 
 /// What changed between two looks: what ended first, then what began, each the older first.
 fn changes<'a>(before: &'a Sample, now: &'a Sample) -> Vec<(Seen, &'a Listed)> {
-    let ended = before
-        .iter()
-        .filter(|(lease, _)| !now.contains_key(lease))
-        .map(|(_, (seen, entry))| match seen {
+    let ended =
+        before.iter().filter(|(lease, _)| !now.contains_key(lease)).map(|(_, (seen, entry))| match seen {
             Seen::Granted => (Seen::Released, entry),
             _ => (Seen::Withdrawn, entry),
         });
-    let began = now
-        .iter()
-        .filter(|(lease, (seen, _))| before.get(lease).is_none_or(|(was, _)| was != seen));
+    let began = now.iter().filter(|(lease, (seen, _))| before.get(lease).is_none_or(|(was, _)| was != seen));
     let began = began.map(|(_, (seen, entry))| (*seen, entry));
     let by_age =
         |changes: &mut Vec<(Seen, &Listed)>| changes.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.age));
@@ -122,24 +114,13 @@ fn changes<'a>(before: &'a Sample, now: &'a Sample) -> Vec<(Seen, &'a Listed)> {
 }
 
 fn plain(seen: Seen, entry: &Listed) -> String {
-    let token = entry
-        .token
-        .map(|token| format!(" token={token}"))
-        .unwrap_or_default();
+    let token = entry.token.map(|token| format!(" token={token}")).unwrap_or_default();
     let parts = [row::names(entry), row::mode(entry.mode), row::holder(entry)];
-    format!(
-        "{:9} {} {}{token}",
-        seen.word(),
-        entry.lease,
-        parts.join(" ").trim_end()
-    )
+    format!("{:9} {} {}{token}", seen.word(), entry.lease, parts.join(" ").trim_end())
 }
 
 fn json(event: Seen, entry: &Listed) -> String {
-    let line = Line {
-        event,
-        entry: Json::from(entry),
-    };
+    let line = Line { event, entry: Json::from(entry) };
     serde_json::to_string(&line).expect("a line has string keys alone")
 }
 
@@ -161,32 +142,19 @@ mod tests {
     }
 
     fn sample(entries: &[(Seen, &Listed)]) -> Sample {
-        entries
-            .iter()
-            .map(|(seen, entry)| (entry.lease, (*seen, (*entry).clone())))
-            .collect()
+        entries.iter().map(|(seen, entry)| (entry.lease, (*seen, (*entry).clone()))).collect()
     }
 
     #[test]
     fn each_change_is_said_once_and_what_stays_is_not_said() {
         let (a, b, c, d) = (entry("a"), entry("b"), entry("c"), entry("d"));
-        let before = sample(&[
-            (Seen::Granted, &a),
-            (Seen::Waiting, &b),
-            (Seen::Waiting, &c),
-            (Seen::Granted, &d),
-        ]);
+        let before =
+            sample(&[(Seen::Granted, &a), (Seen::Waiting, &b), (Seen::Waiting, &c), (Seen::Granted, &d)]);
         let now = sample(&[(Seen::Granted, &b), (Seen::Granted, &d)]);
-        let mut said: Vec<_> = changes(&before, &now)
-            .into_iter()
-            .map(|(seen, entry)| (entry.names.to_string(), seen))
-            .collect();
+        let mut said: Vec<_> =
+            changes(&before, &now).into_iter().map(|(seen, entry)| (entry.names.to_string(), seen)).collect();
         said.sort_by_key(|(name, _)| name.clone());
-        let expected = [
-            ("a", Seen::Released),
-            ("b", Seen::Granted),
-            ("c", Seen::Withdrawn),
-        ];
+        let expected = [("a", Seen::Released), ("b", Seen::Granted), ("c", Seen::Withdrawn)];
         assert_eq!(said, expected.map(|(name, seen)| (name.to_owned(), seen)));
         assert!(changes(&now, &now).is_empty());
     }

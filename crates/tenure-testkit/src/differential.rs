@@ -333,7 +333,7 @@ impl Pair {
             Some(ticket) => {
                 let table = self.table.claim(stage.clock().now(), &claim);
                 assert!(matches!(table, Ok(Claimed::Granted(_))), "taken although {table:?}");
-                assert!(quick.holds(&claim.names, ticket.token));
+                assert!(quick.holds(&claim.names, ticket));
                 self.rises(claim.lease.digest(), &claim.names, ticket.token);
                 self.taken.push((claim.names.clone(), ticket, claim));
             }
@@ -347,7 +347,7 @@ impl Pair {
             return;
         }
         let (names, ticket, claim) = self.taken.remove(which);
-        assert!(quick.holds(&names, ticket.token));
+        assert!(quick.holds(&names, ticket));
         assert!(quick.give(&names, ticket), "what was taken was not held any more");
         assert_eq!(self.table.end(stage.clock().now(), &claim.lease), Ended::Released);
     }

@@ -15,7 +15,7 @@ impl Locks {
     /// Locks of the store that `url` names:
     /// - `memory:` inside this process;
     /// - `file:///var/lib/tenure` a directory that the processes of one host share;
-    /// - `http://127.0.0.1:7700` a `tenure serve`.
+    /// - `http://127.0.0.1:7700` a `tenure serve`, with the feature `http`.
     ///
     /// # Errors
     /// `InvalidInput` for another URL, `Unavailable` when the store cannot be opened.
@@ -32,6 +32,8 @@ impl Locks {
         let provider: Arc<dyn Provider> = match scheme {
             "memory" => Arc::new(Memory::new(settings.clock)),
             "file" => Arc::new(File::open(directory_of(url)?, settings.clock).await?),
+            #[cfg(feature = "http")]
+            "http" => Arc::new(crate::http::Http::connect(url, settings.clock)?),
             // The URL itself is not shown: it may carry a password.
             _ => {
                 let what =

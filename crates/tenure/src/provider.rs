@@ -185,10 +185,10 @@ pub trait Immediate: Debug + Send + Sync {
     fn taken(&self) -> u64;
 
     /// Whether what `take` gave is still held.
-    fn holds(&self, names: &Names, token: FencingToken) -> bool;
+    fn holds(&self, names: &Names, ticket: Ticket) -> bool;
 
     /// Resolves when what `take` gave has been forced from its holder.
-    fn forced<'a>(&'a self, names: &'a Names, token: FencingToken) -> Fut<'a, ()>;
+    fn forced<'a>(&'a self, names: &'a Names, ticket: Ticket) -> Fut<'a, ()>;
 }
 
 /// What [`Immediate::take`] gives.

@@ -54,7 +54,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    pub(crate) fn mode(mut self, mode: Mode) -> Self {
+    /// How the names are shared, for a batch that is not exclusive. Defaults to what the method says that made the request.
+    pub fn mode(mut self, mode: Mode) -> Self {
         self.more().mode = mode;
         self
     }
@@ -96,12 +97,6 @@ impl<'a> Request<'a> {
     /// A lease that is handed on inside the process goes on showing the fields of the request that brought it.
     pub fn holder(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.more().holder.push((key.into(), value.into()));
-        self
-    }
-
-    /// How the names are shared, for a batch that is not exclusive. Defaults to what the method says that made the request.
-    pub fn mode(mut self, mode: Mode) -> Self {
-        self.mode = mode;
         self
     }
 

@@ -35,28 +35,15 @@ pub(crate) fn keep(again: Vec<OsString>) -> anyhow::Result<Code> {
     signals::hear_children().context("cannot unblock SIGCHLD")?;
     tree::adopt_orphans().context("cannot become a subreaper")?;
     let link = Link::from_stdin().context("cannot reach the front")?;
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let code = runtime.block_on(async {
         let line = Line::new(link)?;
         let Some((ToKeeper::Start, stdio)) = line.receive().await else {
             return Err(not_by_hand().into());
         };
-        let keeper = Keeper {
-            line: &line,
-            args: &args,
-            front,
-        };
-        let Ended { code, say } = keeper
-            .serve(url.as_deref(), stdio)
-            .await
-            .unwrap_or_else(Ended::by_failure);
-        line.send(&ToFront::Done {
-            code: code.0,
-            say: fitting(&say),
-        });
+        let keeper = Keeper { line: &line, args: &args, front };
+        let Ended { code, say } = keeper.serve(url.as_deref(), stdio).await.unwrap_or_else(Ended::by_failure);
+        line.send(&ToFront::Done { code: code.0, say: fitting(&say) });
         Ok(code)
     });
     // A store that hangs in a system call is not waited for: everything that matters has been.
@@ -74,13 +61,8 @@ struct Keeper<'a> {
 impl Keeper<'_> {
     async fn serve(&self, url: Option<&str>, stdio: Vec<OwnedFd>) -> anyhow::Result<Ended> {
         let mut settings = Settings::default();
-        settings.holder = holder(
-            self.front,
-            self.args
-                .command
-                .first()
-                .map_or(OsStr::new(""), OsString::as_os_str),
-        )?;
+        settings.holder =
+            holder(self.front, self.args.command.first().map_or(OsStr::new(""), OsString::as_os_str))?;
         let locks = store::connect(url, settings).await?;
         let ended = self.run_under_lock(&locks, stdio).await;
         locks.close(store::CLOSE_WITHIN).await;
@@ -102,15 +84,10 @@ impl Keeper<'_> {
         let life = locks.provider().lifeline();
         self.line.held(safe_until(&guard), life.as_deref());
         let ended = match Command::start(self.args, self.front, &guard, stdio, life.as_deref()) {
-            Ok(command) => {
-                Supervisor::new(self.line, locks, &guard, command)?
-                    .supervise()
-                    .await
+            Ok(command) => Supervisor::new(self.line, locks, &guard, command)?.supervise().await,
+            Err(error) => {
+                Ended { code: Code::CANNOT_EXECUTE, say: format!("cannot start the command: {error}") }
             }
-            Err(error) => Ended {
-                code: Code::CANNOT_EXECUTE,
-                say: format!("cannot start the command: {error}"),
-            },
         };
         self.line.send(&ToFront::Ended);
         self.give_back(guard).await;
@@ -153,9 +130,7 @@ impl Keeper<'_> {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the store does not answer".to_owned(),
         };
-        self.line.say(&format!(
-            "could not release the lease, which ends with its ttl: {what}"
-        ));
+        self.line.say(&format!("could not release the lease, which ends with its ttl: {what}"));
     }
 
     fn explain(&self, what: impl FnOnce() -> String) {

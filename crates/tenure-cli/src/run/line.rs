@@ -22,10 +22,7 @@ impl Line {
     pub(super) fn new(link: Link) -> io::Result<Line> {
         let socket = net::UnixDatagram::from(link.as_fd().try_clone_to_owned()?);
         socket.set_nonblocking(true)?;
-        Ok(Line {
-            link,
-            ready: UnixDatagram::from_std(socket)?,
-        })
+        Ok(Line { link, ready: UnixDatagram::from_std(socket)? })
     }
 
     /// The next message; `None` when the front has ended.

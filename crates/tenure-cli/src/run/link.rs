@@ -64,12 +64,7 @@ pub(super) struct Link(OwnedFd);
 impl Link {
     /// The two ends of a new one. Neither is inherited.
     pub(super) fn pair() -> io::Result<(Link, Link)> {
-        let (a, b) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((Link(a), Link(b)))
     }
 
@@ -115,10 +110,7 @@ impl Link {
             _ => None,
         });
         let fds = fds.flatten().collect();
-        Ok(Some((
-            serde_json::from_slice(text.get(..length).unwrap_or_default())?,
-            fds,
-        )))
+        Ok(Some((serde_json::from_slice(text.get(..length).unwrap_or_default())?, fds)))
     }
 }
 
@@ -146,32 +138,14 @@ mod tests {
     #[test]
     fn a_message_arrives_with_its_descriptors_and_the_end_of_the_other_side_is_seen() {
         let (a, b) = Link::pair().unwrap();
-        assert_eq!(
-            b.receive::<ToKeeper>().unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
+        assert_eq!(b.receive::<ToKeeper>().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         a.send(&ToKeeper::Start, &[a.as_fd(), b.as_fd()]).unwrap();
-        a.send(
-            &ToKeeper::Signal {
-                number: 15,
-                from_terminal: true,
-            },
-            &[],
-        )
-        .unwrap();
+        a.send(&ToKeeper::Signal { number: 15, from_terminal: true }, &[]).unwrap();
         let (first, fds) = b.receive::<ToKeeper>().unwrap().unwrap();
         assert!(matches!(first, ToKeeper::Start) && fds.len() == 2);
         drop(fds);
         let (second, fds) = b.receive::<ToKeeper>().unwrap().unwrap();
-        assert!(
-            matches!(
-                second,
-                ToKeeper::Signal {
-                    number: 15,
-                    from_terminal: true
-                }
-            ) && fds.is_empty()
-        );
+        assert!(matches!(second, ToKeeper::Signal { number: 15, from_terminal: true }) && fds.is_empty());
         drop(a);
         assert!(b.receive::<ToKeeper>().unwrap().is_none());
     }
@@ -179,8 +153,7 @@ mod tests {
     #[test]
     fn the_longest_saying_fits() {
         let (a, b) = Link::pair().unwrap();
-        a.send(&ToFront::Say(fitting(&"\u{1}".repeat(1_000_000))), &[])
-            .unwrap();
+        a.send(&ToFront::Say(fitting(&"\u{1}".repeat(1_000_000))), &[]).unwrap();
         assert!(b.receive::<ToFront>().unwrap().is_some());
     }
 }

@@ -68,16 +68,7 @@ pub(crate) fn run(args: &RunArgs, again: impl Iterator<Item = OsString>) -> anyh
     link.send(&ToKeeper::Start, &[io::stdin().as_fd(), io::stdout().as_fd()])
         .context("cannot reach the keeper")?;
     let plan = Plan::new(args.ttl);
-    let front = Front {
-        link,
-        signals,
-        keeper,
-        spared,
-        ttl: args.ttl,
-        plan,
-        watch: None,
-        life: Vec::new(),
-    };
+    let front = Front { link, signals, keeper, spared, ttl: args.ttl, plan, watch: None, life: Vec::new() };
     let (code, killed) = front.serve();
     if killed {
         terminal.restore();
@@ -90,19 +81,10 @@ fn check(args: &RunArgs) -> tenure::Result<()> {
     Names::parse(&args.names)?;
     limits::check_ttl(args.ttl)?;
     if args.hold_at_least.is_some_and(|span| span > limits::MAX_TTL) {
-        return Err(tenure::Error::invalid(
-            "hold_at_least",
-            "a lease is held for at least 24 h at most",
-        ));
+        return Err(tenure::Error::invalid("hold_at_least", "a lease is held for at least 24 h at most"));
     }
-    if args
-        .permits
-        .is_some_and(|of| !(1..=limits::MAX_PERMITS).contains(&of))
-    {
-        return Err(tenure::Error::invalid(
-            "permits",
-            "a name has from 1 to 65536 permits",
-        ));
+    if args.permits.is_some_and(|of| !(1..=limits::MAX_PERMITS).contains(&of)) {
+        return Err(tenure::Error::invalid("permits", "a name has from 1 to 65536 permits"));
     }
     Ok(())
 }
@@ -156,10 +138,7 @@ impl Front {
 
     fn pass_signals_on(&self) {
         while let Some(came) = self.signals.next() {
-            let signal = ToKeeper::Signal {
-                number: came.number,
-                from_terminal: came.from_terminal,
-            };
+            let signal = ToKeeper::Signal { number: came.number, from_terminal: came.from_terminal };
             let _ = self.link.send(&signal, &[]);
             if came.number == Signal::TSTP.as_raw() {
                 // The shell waits for this. The keeper goes on, so the lease is kept.
@@ -220,10 +199,7 @@ impl Front {
     }
 
     fn wait(&self, span: Option<Duration>) {
-        let mut fds = [
-            PollFd::new(&self.signals, PollFlags::IN),
-            PollFd::new(&self.link, PollFlags::IN),
-        ];
+        let mut fds = [PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.link, PollFlags::IN)];
         wait_for(&mut fds, span);
     }
 }

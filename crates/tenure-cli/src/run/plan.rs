@@ -35,10 +35,7 @@ impl Plan {
     /// A renewal comes every third of a ttl, and what a healthy lease has left is more than half of it. So a short
     /// lease has a grace of a quarter and a margin of a tenth, and is asked to end only after a renewal failed.
     pub(super) fn new(ttl: Duration) -> Self {
-        Plan {
-            grace: (ttl / 4).min(MAX_GRACE),
-            margin: (ttl / 10).min(MAX_MARGIN),
-        }
+        Plan { grace: (ttl / 4).min(MAX_GRACE), margin: (ttl / 10).min(MAX_MARGIN) }
     }
 
     /// Between SIGTERM and SIGKILL.

@@ -22,10 +22,7 @@ pub(crate) fn become_command(args: &ShimArgs) -> Code {
         return Code::USAGE;
     };
     let error = Command::new(program).args(rest).exec();
-    eprintln!(
-        "tenure: cannot execute {}: {error}",
-        crate::show::clean(&program.to_string_lossy())
-    );
+    eprintln!("tenure: cannot execute {}: {error}", crate::show::clean(&program.to_string_lossy()));
     match error.kind() {
         io::ErrorKind::NotFound => Code::NO_COMMAND,
         _ => Code::CANNOT_EXECUTE,

@@ -46,17 +46,11 @@ impl Signals {
     pub(super) fn take() -> io::Result<Signals> {
         let ignored = ignored();
         let mut set = held();
-        for signal in RELAYED
-            .into_iter()
-            .filter(|&signal| ignored & (1 << (signal as u64 - 1)) == 0)
-        {
+        for signal in RELAYED.into_iter().filter(|&signal| ignored & (1 << (signal as u64 - 1)) == 0) {
             set.add(signal);
         }
         set.thread_block()?;
-        Ok(Signals(SignalFd::with_flags(
-            &set,
-            SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
-        )?))
+        Ok(Signals(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
     }
 
     /// The next signal to pass on, if one came.
@@ -65,10 +59,7 @@ impl Signals {
             let info = self.0.read_signal().ok().flatten()?;
             let number = i32::try_from(info.ssi_signo).unwrap_or_default();
             if number != Signal::SIGCHLD as i32 {
-                return Some(Came {
-                    number,
-                    from_terminal: info.ssi_code == SENT_BY_KERNEL,
-                });
+                return Some(Came { number, from_terminal: info.ssi_code == SENT_BY_KERNEL });
             }
         }
     }
@@ -110,6 +101,5 @@ fn held() -> SigSet {
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let bits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
-        .unwrap_or(0)
+    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0)
 }

@@ -37,19 +37,13 @@ pub(super) struct Ended {
 impl Ended {
     /// What an error says.
     pub(super) fn by_failure(failure: anyhow::Error) -> Ended {
-        Ended {
-            code: Code::of_failure(&failure),
-            say: format!("{failure:#}"),
-        }
+        Ended { code: Code::of_failure(&failure), say: format!("{failure:#}") }
     }
 }
 
 impl From<Code> for Ended {
     fn from(code: Code) -> Self {
-        Ended {
-            code,
-            say: String::new(),
-        }
+        Ended { code, say: String::new() }
     }
 }
 
@@ -128,10 +122,7 @@ impl<'a> Supervisor<'a> {
             return self.code.unwrap_or(Code::INTERNAL).into();
         }
         let why = self.lost.map_or("it could not be renewed", Why::word);
-        Ended {
-            code: Code::LOST,
-            say: format!("lease lost: {why}; the command was ended"),
-        }
+        Ended { code: Code::LOST, say: format!("lease lost: {why}; the command was ended") }
     }
 
     /// Reaps whoever ended: whether anybody is left.
@@ -163,11 +154,7 @@ impl<'a> Supervisor<'a> {
             }
         }
         let step = self.plan.step(now.until(self.ours_until));
-        let step = if self.lost.is_some() {
-            step.max(Step::Term)
-        } else {
-            step
-        };
+        let step = if self.lost.is_some() { step.max(Step::Term) } else { step };
         match (step, self.phase) {
             (Step::Let, _) | (Step::Term, Phase::Asked(_)) | (_, Phase::Killing(_)) => return,
             (Step::Term, _) => self.ask_all(),
@@ -242,10 +229,9 @@ impl<'a> Supervisor<'a> {
 
     fn hear(&self, message: ToKeeper) {
         match message {
-            ToKeeper::Signal {
-                number,
-                from_terminal: false,
-            } if self.code.is_none() => self.command.signal(number),
+            ToKeeper::Signal { number, from_terminal: false } if self.code.is_none() => {
+                self.command.signal(number)
+            }
             ToKeeper::Ask => self.line.send(&ToFront::Safe(safe_until(self.guard))),
             ToKeeper::Signal { .. } | ToKeeper::Start => {}
         }

@@ -84,20 +84,13 @@ pub(super) fn signal_all(signal: Signal, spared: &[Pid]) {
 /// The children of this process, by their pids.
 pub(super) fn children() -> Vec<Pid> {
     let me = process::getpid().as_raw_nonzero().get();
-    processes()
-        .into_iter()
-        .filter(|entry| entry.parent == me)
-        .map(|entry| entry.pid)
-        .collect()
+    processes().into_iter().filter(|entry| entry.parent == me).map(|entry| entry.pid).collect()
 }
 
 /// The living descendants of `root`, parents before their children.
 fn descendants(root: Pid, spared: &[Pid]) -> Vec<Entry> {
     let mut families: HashMap<i32, Vec<Entry>> = HashMap::new();
-    for entry in processes()
-        .into_iter()
-        .filter(|entry| !spared.contains(&entry.pid))
-    {
+    for entry in processes().into_iter().filter(|entry| !spared.contains(&entry.pid)) {
         families.entry(entry.parent).or_default().push(entry);
     }
     let mut found = Vec::new();
@@ -117,34 +110,22 @@ fn processes() -> Vec<Entry> {
     let Ok(dir) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    let pids = dir
-        .flatten()
-        .filter_map(|file| Pid::from_raw(file.file_name().to_str()?.parse().ok()?));
+    let pids = dir.flatten().filter_map(|file| Pid::from_raw(file.file_name().to_str()?.parse().ok()?));
     pids.filter_map(read).collect()
 }
 
 fn read(pid: Pid) -> Option<Entry> {
-    parse(
-        pid,
-        &fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?,
-    )
+    parse(pid, &fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?)
 }
 
 /// Reads `pid (comm) state ppid … starttime`, proc_pid_stat(5). The command's name may have anything in it, a `)` too.
 fn parse(pid: Pid, stat: &[u8]) -> Option<Entry> {
     let after = stat.iter().rposition(|&byte| byte == b')')? + 1;
-    let mut fields = std::str::from_utf8(stat.get(after..)?)
-        .ok()?
-        .split_ascii_whitespace();
+    let mut fields = std::str::from_utf8(stat.get(after..)?).ok()?.split_ascii_whitespace();
     let zombie = matches!(fields.next()?, "Z" | "X");
     let parent = fields.next()?.parse().ok()?;
     let started = fields.nth(17)?.parse().ok()?;
-    Some(Entry {
-        pid,
-        parent,
-        started,
-        zombie,
-    })
+    Some(Entry { pid, parent, started, zombie })
 }
 
 #[cfg(test)]

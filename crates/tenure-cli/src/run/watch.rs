@@ -35,13 +35,7 @@ impl Watch {
     /// The watch over a lease of `ttl` that is safe until `until`, where the keeper itself acts `margin` before.
     pub(super) fn new(now: Instant, until: Instant, ttl: Duration, margin: Duration) -> Self {
         let answer = (ttl / 5).min(MAX_ANSWER);
-        let mut watch = Watch {
-            until,
-            ask_at: now,
-            asked: None,
-            answer,
-            margin: margin / 2,
-        };
+        let mut watch = Watch { until, ask_at: now, asked: None, answer, margin: margin / 2 };
         watch.answered(now, until);
         watch
     }
@@ -63,11 +57,7 @@ impl Watch {
             return Do::Wait(now.until(self.ask_at));
         };
         let kill_at = (self.until - self.margin).max(asked + self.answer);
-        if now >= kill_at {
-            Do::Kill
-        } else {
-            Do::Wait(now.until(kill_at))
-        }
+        if now >= kill_at { Do::Kill } else { Do::Wait(now.until(kill_at)) }
     }
 }
 

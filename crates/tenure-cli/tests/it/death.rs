@@ -19,11 +19,7 @@ fn holder(home: &Home, options: &[&str]) -> (Running, [Process; 2]) {
 fn next_holder_finds_all_ended(home: &Home, processes: &[Process]) {
     assert_eq!(home.tenure(&["run", "--wait", "20s", "a", "--", "true"]).code, 0);
     for process in processes {
-        assert!(
-            process.has_ended(),
-            "{:?} lived beside the next holder",
-            process.pid
-        );
+        assert!(process.has_ended(), "{:?} lived beside the next holder", process.pid);
     }
 }
 

@@ -5,18 +5,12 @@ use crate::support::Home;
 #[test]
 fn a_lease_that_is_ended_by_force_kills_the_command_and_exits_76() {
     let home = Home::new();
-    let mut running = home.hold(
-        &[],
-        "a",
-        "trap '' TERM; echo $$; echo ${TENURE_LEASE}; while :; do sleep 1000; done",
-    );
+    let mut running =
+        home.hold(&[], "a", "trap '' TERM; echo $$; echo ${TENURE_LEASE}; while :; do sleep 1000; done");
     let command = running.process();
     let lease = running.line();
     let said = home.tenure(&["release", &lease, "--force"]);
-    assert_eq!(
-        (said.code, String::from_utf8(said.out).unwrap()),
-        (0, format!("ended {lease}\n"))
-    );
+    assert_eq!((said.code, String::from_utf8(said.out).unwrap()), (0, format!("ended {lease}\n")));
     command.until_ended();
     assert_eq!(running.wait(), 76);
 }

@@ -1,9 +1,5 @@
 //! `tenure` as its users meet it: real processes, each test with a state directory of its own.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod death;
 mod lists;

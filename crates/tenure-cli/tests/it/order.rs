@@ -7,14 +7,8 @@ fn try_on_a_held_name_exits_75_at_once_and_minus_e_changes_the_code() {
     let home = Home::new();
     let mut holder = home.hold(&["--ttl", "1h"], "a", "cat");
     assert_eq!(home.tenure(&["run", "--try", "a", "--", "true"]).code, 75);
-    assert_eq!(
-        home.tenure(&["run", "--try", "-E", "3", "a", "--", "true"]).code,
-        3
-    );
-    assert_eq!(
-        home.tenure(&["run", "--wait", "100ms", "a", "--", "true"]).code,
-        75
-    );
+    assert_eq!(home.tenure(&["run", "--try", "-E", "3", "a", "--", "true"]).code, 3);
+    assert_eq!(home.tenure(&["run", "--wait", "100ms", "a", "--", "true"]).code, 75);
     assert_eq!(home.tenure(&["run", "--try", "b", "--", "true"]).code, 0);
     holder.close();
     assert_eq!(holder.wait(), 0);
@@ -42,10 +36,7 @@ fn waiters_are_served_in_the_order_in_which_they_came() {
 fn several_names_are_taken_all_or_none() {
     let home = Home::new();
     let mut holder = home.hold(&[], "b", "cat");
-    assert_eq!(
-        home.tenure(&["run", "--try", "a", "b", "c", "--", "true"]).code,
-        75
-    );
+    assert_eq!(home.tenure(&["run", "--try", "a", "b", "c", "--", "true"]).code, 75);
     assert!(home.is_free("a") && home.is_free("c"));
     holder.close();
     assert_eq!(holder.wait(), 0);
@@ -60,17 +51,7 @@ fn several_names_are_taken_all_or_none() {
 fn shared_holders_share_and_exclude_a_writer() {
     let home = Home::new();
     let _first = home.hold(&["--shared"], "a", "cat");
-    let mut second = home.start(&[
-        "run",
-        "--shared",
-        "--try",
-        "a",
-        "b",
-        "--",
-        "sh",
-        "-c",
-        "echo held; cat",
-    ]);
+    let mut second = home.start(&["run", "--shared", "--try", "a", "b", "--", "sh", "-c", "echo held; cat"]);
     assert_eq!(second.line(), "held");
     assert!(!home.is_free("a") && !home.is_free("b"));
 }
@@ -80,18 +61,10 @@ fn a_name_has_as_many_permits_as_it_was_said_to_have() {
     let home = Home::new();
     let mut first = home.hold(&["--permits", "2"], "gpu", "cat");
     let _second = home.hold(&["--permits", "2"], "gpu", "cat");
-    assert_eq!(
-        home.tenure(&["run", "--try", "--permits", "2", "gpu", "--", "true"])
-            .code,
-        75
-    );
+    assert_eq!(home.tenure(&["run", "--try", "--permits", "2", "gpu", "--", "true"]).code, 75);
     first.close();
     assert_eq!(first.wait(), 0);
-    assert_eq!(
-        home.tenure(&["run", "--try", "--permits", "2", "gpu", "--", "true"])
-            .code,
-        0
-    );
+    assert_eq!(home.tenure(&["run", "--try", "--permits", "2", "gpu", "--", "true"]).code, 0);
     let other = home.tenure(&["run", "--try", "--permits", "3", "gpu", "--", "true"]);
     assert_eq!(other.code, 64, "{other:?}");
 }

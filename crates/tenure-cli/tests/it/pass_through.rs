@@ -28,18 +28,14 @@ fn a_command_that_is_not_there_gives_127_and_one_that_cannot_be_executed_126() {
     assert_eq!(home.tenure(&["run", "a", "--", "no-such-command-here"]).code, 127);
     let said = home.tenure(&["run", "a", "--", "/etc/passwd"]);
     assert_eq!(said.code, 126);
-    assert!(
-        said.err.contains("/etc/passwd") && said.out.is_empty(),
-        "{said:?}"
-    );
+    assert!(said.err.contains("/etc/passwd") && said.out.is_empty(), "{said:?}");
     assert!(home.is_free("a"));
 }
 
 #[test]
 fn stdin_and_stdout_pass_through_byte_for_byte() {
-    let input: Vec<u8> = (0..1_000_003_u64)
-        .map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
-        .collect();
+    let input: Vec<u8> =
+        (0..1_000_003_u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
     let said = Home::new().tenure_with(&["run", "--verbose", "a", "--", "cat"], &input);
     assert_eq!(said.code, 0);
     assert!(said.out == input, "{} bytes of {}", said.out.len(), input.len());
@@ -79,10 +75,7 @@ fn the_command_sees_its_token_its_lease_and_its_names() {
         let token: u64 = lines[0].parse().unwrap();
         assert!(token > last, "{token} after {last}");
         last = token;
-        assert!(
-            lines[1].len() == 16 && lines[1].bytes().all(|byte| byte.is_ascii_hexdigit()),
-            "{out}"
-        );
+        assert!(lines[1].len() == 16 && lines[1].bytes().all(|byte| byte.is_ascii_hexdigit()), "{out}");
         assert_eq!(lines[2..], ["a", "b x"]);
     }
 }
@@ -90,22 +83,11 @@ fn the_command_sees_its_token_its_lease_and_its_names() {
 #[test]
 fn the_command_inherits_no_signal_that_is_held_back_or_ignored() {
     let home = Home::new();
-    let said = home.tenure(&[
-        "run",
-        "a",
-        "--",
-        "grep",
-        "-E",
-        "SigBlk|SigIgn",
-        "/proc/self/status",
-    ]);
+    let said = home.tenure(&["run", "a", "--", "grep", "-E", "SigBlk|SigIgn", "/proc/self/status"]);
     let out = String::from_utf8(said.out).unwrap();
     assert!(out.contains("SigBlk:\t0000000000000000"), "{out}");
     // SIGPIPE and SIGXFSZ may be ignored by who runs the tests; nothing that is passed on is.
-    let ignored = out
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:\t"))
-        .unwrap();
+    let ignored = out.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
     let relayed = [1, 2, 3, 10, 12, 15, 18, 20, 28].map(|signal| 1_u64 << (signal - 1));
     let ignored = u64::from_str_radix(ignored, 16).unwrap();
     assert!(relayed.iter().all(|bit| ignored & bit == 0), "{out}");
@@ -118,9 +100,7 @@ fn what_was_ignored_before_stays_ignored() {
         let mut nohup = std::process::Command::new("sh");
         let script = "trap '' HUP; exec \"$0\" run a -- sh -c 'echo held; cat; echo more'";
         nohup.args(["-c", script, env!("CARGO_BIN_EXE_tenure")]);
-        nohup
-            .env("XDG_STATE_HOME", home.path(""))
-            .env_remove("TENURE_URL");
+        nohup.env("XDG_STATE_HOME", home.path("")).env_remove("TENURE_URL");
         nohup
     });
     assert_eq!(running.line(), "held");
@@ -160,23 +140,13 @@ fn a_stop_stops_the_command_and_tenure_and_a_continue_continues_both() {
     running.signal(Signal::TSTP);
     let state = |pid: rustix::process::Pid| {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
-        stat.rsplit(')')
-            .next()
-            .unwrap()
-            .trim_start()
-            .chars()
-            .next()
-            .unwrap()
+        stat.rsplit(')').next().unwrap().trim_start().chars().next().unwrap()
     };
-    crate::support::until("both are stopped", || {
-        state(running.pid()) == 'T' && state(command.pid) == 'T'
-    });
+    crate::support::until("both are stopped", || state(running.pid()) == 'T' && state(command.pid) == 'T');
     // The keeper goes on.
     let before = home.list(&[])[0]["age_ms"].as_u64().unwrap();
     crate::support::until("the lease outlives its ttl", || {
-        home.list(&[])
-            .first()
-            .is_some_and(|lease| lease["age_ms"].as_u64().unwrap() > before + 2_500)
+        home.list(&[]).first().is_some_and(|lease| lease["age_ms"].as_u64().unwrap() > before + 2_500)
     });
     running.signal(Signal::CONT);
     running.write(b"go on\n");
@@ -201,18 +171,11 @@ fn the_command_inherits_stdio_and_its_lifeline_and_nothing_else() {
     // What the test itself was started with is inherited by everything, and is none of tenure's.
     let here = |command: &mut std::process::Command| {
         let out = command.output().unwrap().stdout;
-        String::from_utf8(out)
-            .unwrap()
-            .lines()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
     };
     let script = "for fd in /proc/self/fd/*; do readlink $fd; done";
     let without = here(std::process::Command::new("sh").args(["-c", script])).len();
     let with = here(&mut home.command(&["run", "a", "--", "sh", "-c", script]));
-    let ours: Vec<_> = with
-        .iter()
-        .filter(|target| target.starts_with(&home.path("")))
-        .collect();
+    let ours: Vec<_> = with.iter().filter(|target| target.starts_with(&home.path(""))).collect();
     assert_eq!((with.len(), ours.len()), (without + 1, 1), "{with:?}");
 }

@@ -38,10 +38,7 @@ impl Home {
     /// `tenure` with `args` in this home.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tenure"));
-        command
-            .args(args)
-            .current_dir(self.0.path())
-            .env("XDG_STATE_HOME", self.0.path());
+        command.args(args).current_dir(self.0.path()).env("XDG_STATE_HOME", self.0.path());
         command.env_remove("TENURE_URL").env_remove("RUST_LOG");
         command
     }
@@ -54,12 +51,8 @@ impl Home {
     /// Runs `tenure` to its end, with `input` on stdin.
     pub(crate) fn tenure_with(&self, args: &[&str], input: &[u8]) -> Said {
         let mut command = self.command(args);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let output = std::thread::scope(|scope| {
             scope.spawn(move || stdin.write_all(input));
@@ -115,11 +108,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn of(mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().unwrap());
         Running { child, stdin, stdout }
     }
@@ -175,10 +164,7 @@ impl Running {
     /// Waits for its end: its exit code, or minus the signal that killed it.
     pub(crate) fn wait(&mut self) -> i32 {
         use std::os::unix::process::ExitStatusExt as _;
-        readable(
-            pidfd_open(self.pid(), PidfdFlags::empty()).unwrap(),
-            "the end of tenure",
-        );
+        readable(pidfd_open(self.pid(), PidfdFlags::empty()).unwrap(), "the end of tenure");
         let status = self.child.wait().unwrap();
         status.code().unwrap_or_else(|| -status.signal().unwrap())
     }
@@ -200,10 +186,7 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn of(pid: Pid) -> Self {
-        Process {
-            pid,
-            handle: pidfd_open(pid, PidfdFlags::empty()).expect("the process lives"),
-        }
+        Process { pid, handle: pidfd_open(pid, PidfdFlags::empty()).expect("the process lives") }
     }
 
     /// Waits for its end.
@@ -213,12 +196,7 @@ impl Process {
 
     /// Whether it has ended.
     pub(crate) fn has_ended(&self) -> bool {
-        poll(
-            &mut [PollFd::new(&self.handle, PollFlags::IN)],
-            Some(&Timespec::default()),
-        )
-        .unwrap()
-            == 1
+        poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], Some(&Timespec::default())).unwrap() == 1
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -232,10 +210,8 @@ pub(crate) fn children(parent: Pid) -> Vec<Pid> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
     };
-    let names = std::fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter_map(|file| file.file_name().into_string().ok());
+    let names =
+        std::fs::read_dir("/proc").unwrap().flatten().filter_map(|file| file.file_name().into_string().ok());
     let pids = names.filter(|pid| of(pid) == Some(parent.as_raw_nonzero().get()));
     pids.filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
 }
@@ -246,10 +222,7 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = clock.now() + PATIENCE;
     while !is_so() {
         assert!(clock.now() < end, "waited in vain: {what}");
-        let pause = Timespec {
-            tv_sec: 0,
-            tv_nsec: 5_000_000,
-        };
+        let pause = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
         poll(&mut [], Some(&pause)).unwrap();
     }
 }

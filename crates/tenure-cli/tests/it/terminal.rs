@@ -11,12 +11,8 @@ fn on_a_terminal(home: &Home, args: &str) -> Running {
         "trap : INT; stty -echo -onlcr; echo begins; '{}' run {args}; echo code=$?",
         env!("CARGO_BIN_EXE_tenure")
     );
-    script
-        .args(["-q", "-e", "-c", &line, "/dev/null"])
-        .env("SHELL", "/bin/sh");
-    script
-        .env("XDG_STATE_HOME", home.path(""))
-        .env_remove("TENURE_URL");
+    script.args(["-q", "-e", "-c", &line, "/dev/null"]).env("SHELL", "/bin/sh");
+    script.env("XDG_STATE_HOME", home.path("")).env_remove("TENURE_URL");
     let mut running = Running::of(script);
     // Until then, what is typed would be echoed.
     assert!(running.line().trim_end().ends_with("begins"));

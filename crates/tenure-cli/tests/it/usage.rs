@@ -16,10 +16,7 @@ fn bad_input_exits_64_with_the_reason_and_runs_nothing() {
         (&["run", "--ttl", "0s", "a"], "100 ms to 24 h"),
         (&["run", "--ttl", "1000years", "a"], "100 ms to 24 h"),
         (&["run", "--ttl", "5", "a"], "500ms, 2s, 5m or 1h"),
-        (
-            &["run", "--ttl", "99999999999999999999s", "a"],
-            "500ms, 2s, 5m or 1h",
-        ),
+        (&["run", "--ttl", "99999999999999999999s", "a"], "500ms, 2s, 5m or 1h"),
         (&["run", "--hold-at-least", "25h", "a"], "24 h"),
         (&["run", "--permits", "0", "a"], "1 to 65536"),
         (&["run", "--permits", "65537", "a"], "1 to 65536"),
@@ -28,14 +25,8 @@ fn bad_input_exits_64_with_the_reason_and_runs_nothing() {
         (&["run", "-E", "256", "a"], "256"),
         (&["run", "--nonsense", "a"], "--nonsense"),
         (&["run"], "NAME"),
-        (
-            &["--url", "redis://:secret@localhost", "run", "a"],
-            "no Redis provider",
-        ),
-        (
-            &["--url", "postgres://u:secret@localhost/d", "run", "a"],
-            "no PostgreSQL provider",
-        ),
+        (&["--url", "redis://:secret@localhost", "run", "a"], "no Redis provider"),
+        (&["--url", "postgres://u:secret@localhost/d", "run", "a"], "no PostgreSQL provider"),
         (&["--url", "gopher://localhost", "run", "a"], "url"),
     ] {
         let said = home.tenure(&[args, &["--", "touch", &marker]].concat());
@@ -77,10 +68,7 @@ fn a_store_that_cannot_be_opened_exits_69_and_runs_nothing() {
     let home = Home::new();
     // Nobody may make a directory there.
     let url = "file:///proc/tenure";
-    for args in [
-        &["--url", url, "run", "a", "--", "echo", "ran"][..],
-        &["--url", url, "list"],
-    ] {
+    for args in [&["--url", url, "run", "a", "--", "echo", "ran"][..], &["--url", url, "list"]] {
         let said = home.tenure(args);
         assert_eq!((said.code, said.out.len()), (69, 0), "{said:?}");
     }
@@ -89,12 +77,7 @@ fn a_store_that_cannot_be_opened_exits_69_and_runs_nothing() {
 #[test]
 fn help_and_version_exit_0_and_go_to_stdout() {
     let home = Home::new();
-    for args in [
-        &["--help"][..],
-        &["run", "--help"],
-        &["--version"],
-        &["help", "serve"],
-    ] {
+    for args in [&["--help"][..], &["run", "--help"], &["--version"], &["help", "serve"]] {
         let said = home.tenure(args);
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{args:?}");
         assert!(!said.out.is_empty());
@@ -107,10 +90,7 @@ fn completions_are_scripts_that_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let said = home.tenure(&["completions", shell]);
         let script = String::from_utf8(said.out).unwrap();
-        assert!(
-            said.code == 0 && script.contains("hold-at-least") && script.contains("release"),
-            "{shell}"
-        );
+        assert!(said.code == 0 && script.contains("hold-at-least") && script.contains("release"), "{shell}");
     }
 }
 
@@ -119,9 +99,6 @@ fn the_state_directory_is_open_to_nobody_else() {
     use std::os::unix::fs::PermissionsExt as _;
     let home = Home::new();
     assert_eq!(home.tenure(&["run", "a", "--", "true"]).code, 0);
-    let mode = std::fs::metadata(home.path("tenure"))
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(home.path("tenure")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }

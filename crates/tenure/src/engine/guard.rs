@@ -56,7 +56,7 @@ impl Guard {
     /// Whether the lease is lost. Compares with the clock: right even when the runtime is starved.
     pub fn is_lost(&self) -> bool {
         match self.0.kind() {
-            Kind::Thin { store, names, ticket } => !store.holds(names, ticket.token),
+            Kind::Thin { store, names, ticket } => !store.holds(names, *ticket),
             Kind::Leased { engine, lease, .. } => lease.lost(engine.clock.now()).is_some(),
         }
     }
@@ -89,7 +89,7 @@ impl Guard {
     pub async fn lost(&self) -> Why {
         match self.0.kind() {
             Kind::Thin { store, names, ticket } => {
-                store.forced(names, ticket.token).await;
+                store.forced(names, *ticket).await;
                 Why::Forced
             }
             Kind::Leased { engine, lease, .. } => loop {
@@ -135,7 +135,7 @@ impl Guard {
         };
         match kind {
             Kind::Thin { store, names, ticket } => {
-                let held = store.holds(&names, ticket.token);
+                let held = store.holds(&names, ticket);
                 store.give(&names, ticket);
                 spares::give_back(store);
                 held.then_some(()).ok_or_else(|| gone(Why::Forced))

@@ -257,18 +257,18 @@ impl Immediate for Store {
         self.lane.taken()
     }
 
-    fn holds(&self, names: &Names, token: FencingToken) -> bool {
+    fn holds(&self, names: &Names, Ticket { token, .. }: Ticket) -> bool {
         names.iter().all(|name| match self.lane.holder(name) {
             Ok(thin) => thin.is_some_and(|thin| thin.token == token),
             Err(()) => self.table.lock().is_held(&inward(name, token)),
         })
     }
 
-    fn forced<'a>(&'a self, names: &'a Names, token: FencingToken) -> Fut<'a, ()> {
+    fn forced<'a>(&'a self, names: &'a Names, ticket: Ticket) -> Fut<'a, ()> {
         Box::pin(async move {
             loop {
                 let forced = self.forced.notified();
-                if !self.holds(names, token) {
+                if !self.holds(names, ticket) {
                     return;
                 }
                 forced.await;

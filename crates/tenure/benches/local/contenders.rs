@@ -1,0 +1,113 @@
+//! The ways to lock by name: this library, and two that programs use today at their best.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use lockable::{LockPool, Lockable};
+use tenure::{Guard, Locks};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+/// A way to lock by name. Values live as long as the program, so guards may borrow from them.
+pub trait Contender: Sync + 'static {
+    type Guard: Send;
+
+    /// Locks one name.
+    fn lock(&'static self, name: &str) -> impl Future<Output = Self::Guard> + Send;
+
+    /// Locks several names, which are sorted, and has them all in the end.
+    fn lock_all(&'static self, names: &[String]) -> impl Future<Output = Vec<Self::Guard>> + Send;
+
+    fn unlock(guard: Self::Guard) -> impl Future<Output = ()> + Send;
+}
+
+/// This library over `memory:`, with tokens, queues, lists and early loss.
+#[derive(Debug)]
+pub struct Tenure(Locks);
+
+impl Tenure {
+    pub fn make() -> &'static Tenure {
+        Box::leak(Box::new(Tenure(Locks::memory())))
+    }
+}
+
+impl Contender for Tenure {
+    type Guard = Guard;
+
+    async fn lock(&'static self, name: &str) -> Guard {
+        self.0.lock(name).acquire().await.unwrap()
+    }
+
+    async fn lock_all(&'static self, names: &[String]) -> Vec<Guard> {
+        vec![self.0.lock_all(names).acquire().await.unwrap()]
+    }
+
+    async fn unlock(guard: Guard) {
+        guard.release().await.unwrap();
+    }
+}
+
+/// A sharded map of async mutexes. It never forgets a name: to do so safely is most of the work of a lock table.
+#[derive(Debug, Default)]
+pub struct Dashed(DashMap<String, Arc<Mutex<()>>>);
+
+impl Dashed {
+    pub fn make() -> &'static Dashed {
+        Box::leak(Box::default())
+    }
+
+    fn mutex(&self, name: &str) -> Arc<Mutex<()>> {
+        if let Some(mutex) = self.0.get(name) {
+            return Arc::clone(&mutex);
+        }
+        Arc::clone(&self.0.entry(name.to_owned()).or_default())
+    }
+}
+
+impl Contender for Dashed {
+    type Guard = OwnedMutexGuard<()>;
+
+    async fn lock(&'static self, name: &str) -> Self::Guard {
+        self.mutex(name).lock_owned().await
+    }
+
+    async fn lock_all(&'static self, names: &[String]) -> Vec<Self::Guard> {
+        let mut guards = Vec::with_capacity(names.len());
+        for name in names {
+            guards.push(self.lock(name).await);
+        }
+        guards
+    }
+
+    async fn unlock(guard: Self::Guard) {
+        drop(guard);
+    }
+}
+
+/// The crate `lockable`, its async pool.
+pub struct Pool(LockPool<String>);
+
+impl Pool {
+    pub fn make() -> &'static Pool {
+        Box::leak(Box::new(Pool(LockPool::new())))
+    }
+}
+
+impl Contender for Pool {
+    type Guard = <LockPool<String> as Lockable<String, ()>>::Guard<'static>;
+
+    async fn lock(&'static self, name: &str) -> Self::Guard {
+        self.0.async_lock(name.to_owned()).await
+    }
+
+    async fn lock_all(&'static self, names: &[String]) -> Vec<Self::Guard> {
+        let mut guards = Vec::with_capacity(names.len());
+        for name in names {
+            guards.push(self.lock(name).await);
+        }
+        guards
+    }
+
+    async fn unlock(guard: Self::Guard) {
+        drop(guard);
+    }
+}

@@ -1,0 +1,117 @@
+//! What 100,000 held locks cost: their bytes, and their idle time.
+//!
+//! Each figure comes from a process of its own, which is this program with `--child`: what an earlier contender
+//! freed would be taken again by a later one, and cost it nothing.
+
+use std::fs;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tenure::{Clock, Locks, Memory, Provider, Settings};
+
+use crate::Effort;
+use crate::contenders::{Contender, Dashed, Pool, Tenure};
+use crate::counting::Counting;
+use crate::drive;
+use crate::report;
+
+/// Whether this process is a child; it has then done its work.
+pub fn is_child(words: &[String]) -> bool {
+    let Some(at) = words.iter().position(|word| word == "--child") else {
+        return false;
+    };
+    let number = |index: usize| words[at + index].parse::<usize>().unwrap();
+    match words[at + 1].as_str() {
+        "tenure" => println!("{}", bytes(Tenure::make(), number(2))),
+        "dashed" => println!("{}", bytes(Dashed::make(), number(2))),
+        "pool" => println!("{}", bytes(Pool::make(), number(2))),
+        _ => idle(number(2), Duration::from_millis(number(3) as u64)),
+    }
+    true
+}
+
+/// Runs the children and prints what they found.
+pub fn print(markdown: bool, effort: Effort) {
+    let held = effort.held.to_string();
+    let row = |who: &str, child: &str, bar: &str| {
+        [who.to_owned(), ask(&[child, &held]).trim().to_owned(), bar.to_owned()]
+    };
+    let rows =
+        [row("tenure", "tenure", "≤ 200"), row("dashmap + tokio", "dashed", ""), row("lockable", "pool", "")];
+    let head =
+        [format!("{held} names held"), "resident bytes each, guard and name included".into(), "bar".into()];
+    report::grid(markdown, &head, &rows);
+
+    let idle = ask(&["idle", &held, &effort.idle.as_millis().to_string()]);
+    let cells: Vec<String> = idle.trim().split(' ').map(str::to_owned).collect();
+    let head = [
+        "held idle, over a provider that must be renewed",
+        "of a core",
+        "calls of keep",
+        "renewals",
+        "other calls",
+    ];
+    let seconds = effort.idle.as_secs();
+    let row = [
+        format!("{held} guards, {seconds} s, ttl 30 s"),
+        cells[0].clone() + " %",
+        cells[1].clone(),
+        cells[2].clone(),
+        cells[3].clone(),
+    ];
+    report::grid(markdown, &head.map(str::to_owned), &[row]);
+}
+
+fn ask(words: &[&str]) -> String {
+    let program = std::env::current_exe().unwrap();
+    let output = Command::new(program).arg("--child").args(words).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("order:process:{number:05}")).collect()
+}
+
+/// Resident bytes by which the process grew for each lock that it holds.
+fn bytes<C: Contender>(who: &'static C, count: usize) -> i64 {
+    let names = names(count);
+    drive::own().block_on(async {
+        let mut guards = Vec::with_capacity(count);
+        let before = resident();
+        for name in &names {
+            guards.push(who.lock(name).await);
+        }
+        let after = resident();
+        assert_eq!(guards.len(), count);
+        (after - before) / i64::try_from(count).unwrap()
+    })
+}
+
+/// The resident bytes of this process, without what it maps from files.
+fn resident() -> i64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or("0 kB");
+    line.trim().trim_end_matches(" kB").parse::<i64>().unwrap() * 1_024
+}
+
+/// Holds `count` guards over a store that must be asked to keep them, and prints what that costs.
+fn idle(count: usize, span: Duration) {
+    let counting = Arc::new(Counting::over(Arc::new(Memory::new(Clock::system()))).with_expiry());
+    drive::own().block_on(async {
+        let provider: Arc<dyn Provider> = Arc::clone(&counting) as Arc<dyn Provider>;
+        let locks = Locks::over(provider, Settings::default());
+        let mut guards = Vec::with_capacity(count);
+        for name in names(count) {
+            guards.push(locks.lock(&name).acquire().await.unwrap());
+        }
+        let (before, spent, began) = (counting.counts(), drive::cpu(), Instant::now());
+        tokio::time::sleep(span).await;
+        let used = (drive::cpu() - spent).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
+        let after = counting.counts();
+        assert!(guards.iter().all(|guard| !guard.is_lost()), "a lock was lost");
+        let others = after.claims + after.ends - before.claims - before.ends;
+        println!("{used:.2} {} {} {others}", after.keeps - before.keeps, after.kept - before.kept);
+    });
+}
