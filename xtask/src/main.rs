@@ -1,7 +1,8 @@
-//! Tasks of the workspace: `cargo xtask test`, `soak`, `bench`. Each ends with one line that says how it went.
+//! Tasks of the workspace: `cargo xtask test`, `soak`, `guarantees`, `bench`. Each ends with one line that says how it went.
 
 mod cargo;
 mod figures;
+mod guarantees;
 mod packages;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ usage: cargo xtask <task>
 
   test           installs what the tests need, then runs them all
   soak [rounds]  runs the tests with many times the rounds (default 20)
+  guarantees     names the tests of the conformance suite in docs/guarantees.md
   bench [quick]  runs the benches and writes their tables to docs/performance.md (quick: prints, writes nothing)";
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ fn dispatch(words: &[&str]) -> Result<&'static str> {
         ["test"] => test(&root),
         ["soak"] => soak(&root, 20),
         ["soak", rounds] => soak(&root, rounds.parse().context("rounds is a number")?),
+        ["guarantees"] => guarantees::write(&root),
         ["bench"] => figures::write(&root),
         ["bench", "quick"] => figures::print(&root),
         _ => bail!("no such task\n\n{USAGE}"),

@@ -7,6 +7,7 @@ mod list;
 mod release;
 mod row;
 mod run;
+mod serve;
 mod show;
 mod store;
 mod watch;
@@ -52,7 +53,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Code> {
         Command::List(args) => wait_for(list::list(url, &args)),
         Command::Watch(args) => wait_for(watch::watch(url, &args)),
         Command::Release(args) => wait_for(release::release(url, &args)),
-        Command::Serve(_) => anyhow::bail!("not yet"),
+        Command::Serve(args) => wait_for(serve::serve(url, &args)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tenure", &mut io::stdout());
             Ok(Code::OK)

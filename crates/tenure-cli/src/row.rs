@@ -26,6 +26,20 @@ pub(crate) async fn all(provider: &dyn Provider, kind: Kind, prefix: &str) -> Re
     }
 }
 
+/// Who holds one of `names`, in words: `: a is held for 3m 5s by host=h pid=7`. Empty when the store does not tell.
+pub(crate) async fn in_the_way(provider: &dyn Provider, names: &[String]) -> String {
+    for name in names {
+        let leases = all(provider, Kind::Leases, name).await.unwrap_or_default();
+        if let Some(lease) = leases.iter().find(|lease| lease.names.iter().any(|held| held.as_str() == name))
+        {
+            let by = holder(lease);
+            let by = if by.is_empty() { String::new() } else { format!(" by {by}") };
+            return format!(": {} is held for {}{by}", clean(name), span(lease.age));
+        }
+    }
+    String::new()
+}
+
 /// One entry in JSON. Tokens are strings, since JSON numbers lose integers above 2^53.
 #[derive(Debug, Serialize)]
 pub(crate) struct Json<'a> {

@@ -2,7 +2,7 @@
 //!
 //! It counts the time that a machine was suspended (`CLOCK_BOOTTIME` on Linux), because a lease runs out
 //! while its holder sleeps. Only durations ever leave the process; the wall clock is read in
-//! [`wall_epoch`] alone, and only to name an incarnation of a store, never to judge a lease.
+//! `wall_epoch` alone, and only to name an incarnation of a store, never to judge a lease.
 
 use std::fmt;
 use std::ops::{Add, Sub};

@@ -11,7 +11,10 @@ const MAX_FUNCTION: usize = 70;
 
 /// Tests that may sleep, with what the sleep is for. A sleep that waits for something to have happened is not
 /// among them: await a signal, or ask until a deadline.
-const SLEEPERS: &[(&str, &str)] = &[];
+const SLEEPERS: &[(&str, &str)] = &[
+    ("crates/tenure-server/tests/it/limits.rs", "a connection is idle while nothing happens on it"),
+    ("crates/tenure/tests/it/file.rs", "a waiter asks again when the store has said that the lease runs out"),
+];
 
 #[test]
 fn no_file_is_longer_than_400_lines_without_its_tests() {
@@ -111,7 +114,8 @@ fn dependencies_inside_the_library_point_downward() {
         ["name", "token", "claim", "lease", "error", "limits", "clock"].map(|file| format!("{file}.rs"));
     let rules = [
         ("memory/", ["crate::file", "crate::http"]),
-        ("file/", ["crate::memory", "crate::http"]),
+        // The file store runs the rules of the table, which is the specification; it is not the memory store.
+        ("file/", ["crate::memory::Memory", "crate::http"]),
         ("http/", ["crate::memory", "crate::file"]),
         ("provider.rs", ["crate::memory", "crate::file"]),
     ];

@@ -5,6 +5,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -20,7 +22,10 @@ use super::{signals, tree};
 use crate::args::{self, Cli, RunArgs};
 use crate::exit::Code;
 use crate::holder::holder;
-use crate::store;
+use crate::{row, store};
+
+/// After so long a wait is worth a word.
+const WAITS_AFTER: Duration = Duration::from_millis(200);
 
 /// Is the keeper for the front that started it with `again`, the arguments of a `tenure run`.
 pub(crate) fn keep(again: Vec<OsString>) -> anyhow::Result<Code> {
@@ -103,11 +108,24 @@ impl Keeper<'_> {
         };
         let request = locks.lock_all(&args.names).mode(mode).ttl(args.ttl);
         let request = request.hold_at_least(args.hold_at_least.unwrap_or_default());
-        match args.wait {
-            _ if args.once => request.try_acquire().await,
-            Some(patience) => request.try_acquire_for(patience).await,
-            None => request.acquire().await.map(Some),
+        let mut acquired = pin!(async {
+            match args.wait {
+                _ if args.once => request.try_acquire().await,
+                Some(patience) => request.try_acquire_for(patience).await,
+                None => request.acquire().await.map(Some),
+            }
+        });
+        if args.verbose {
+            tokio::select! {
+                // A lock that is free is not waited for.
+                biased;
+                acquired = &mut acquired => return acquired,
+                () = tokio::time::sleep(WAITS_AFTER) => {}
+            }
+            let held = row::in_the_way(locks.provider().as_ref(), &args.names).await;
+            self.line.say(&format!("waiting{held}"));
         }
+        acquired.await
     }
 
     /// Resolves when a signal asks to end the wait, or the front has ended.

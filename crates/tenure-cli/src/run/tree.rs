@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 
 use rustix::io::Errno;
-use rustix::process::{self, Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
+use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus};
 
 /// Makes this process the parent of all descendants whose own parent ends.
 pub(super) fn adopt_orphans() -> io::Result<()> {
@@ -70,7 +70,7 @@ pub(super) fn signal_all(signal: Signal, spared: &[Pid]) {
         // The pid may have passed to a stranger since the look: the descriptor is one process's, and the start time tells
         // whose. Without a descriptor (an old kernel, too many open) a signal to the pid is better than none.
         let handle = process::pidfd_open(entry.pid, PidfdFlags::empty());
-        if !read(entry.pid).is_some_and(|now| now.started == entry.started) {
+        if read(entry.pid).is_none_or(|now| now.started != entry.started) {
             continue;
         }
         let _ = match handle {
@@ -81,8 +81,12 @@ pub(super) fn signal_all(signal: Signal, spared: &[Pid]) {
     }
 }
 
-/// The children of this process, by their pids.
+/// The children of this process, by their pids. Looks at all processes only when there are any.
 pub(super) fn children() -> Vec<Pid> {
+    let none_ended_is_fine = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    if matches!(process::waitid(WaitId::All, none_ended_is_fine), Err(Errno::CHILD)) {
+        return Vec::new();
+    }
     let me = process::getpid().as_raw_nonzero().get();
     processes().into_iter().filter(|entry| entry.parent == me).map(|entry| entry.pid).collect()
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tenure::clock::Instant;
 
-/// Between two questions at the least.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Between two questions, unless a short lease needs more of them.
+const MAX_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long an answer may take, whatever the deadline: after the front itself was stopped, both have to wake up first.
 const MAX_ANSWER: Duration = Duration::from_secs(1);
@@ -16,6 +16,7 @@ pub(super) struct Watch {
     until: Instant,
     ask_at: Instant,
     asked: Option<Instant>,
+    pause: Duration,
     answer: Duration,
     margin: Duration,
 }
@@ -34,8 +35,8 @@ pub(super) enum Do {
 impl Watch {
     /// The watch over a lease of `ttl` that is safe until `until`, where the keeper itself acts `margin` before.
     pub(super) fn new(now: Instant, until: Instant, ttl: Duration, margin: Duration) -> Self {
-        let answer = (ttl / 5).min(MAX_ANSWER);
-        let mut watch = Watch { until, ask_at: now, asked: None, answer, margin: margin / 2 };
+        let (pause, answer) = ((ttl / 10).min(MAX_PAUSE), (ttl / 5).min(MAX_ANSWER));
+        let mut watch = Watch { until, ask_at: now, asked: None, pause, answer, margin: margin / 2 };
         watch.answered(now, until);
         watch
     }
@@ -44,7 +45,7 @@ impl Watch {
     pub(super) fn answered(&mut self, now: Instant, until: Instant) {
         self.until = until;
         self.asked = None;
-        self.ask_at = now + (now.until(until) / 2).max(PAUSE);
+        self.ask_at = now + (now.until(until) / 2).max(self.pause);
     }
 
     /// What to do now. `Ask` is said once for each answer.

@@ -1,6 +1,6 @@
 //! Who gets a name, and when.
 
-use crate::support::Home;
+use crate::support::{Home, Running};
 
 #[test]
 fn try_on_a_held_name_exits_75_at_once_and_minus_e_changes_the_code() {
@@ -30,6 +30,25 @@ fn waiters_are_served_in_the_order_in_which_they_came() {
         assert_eq!(waiter.wait(), 0);
     }
     assert_eq!(std::fs::read_to_string(log).unwrap(), "1\n2\n3\n4\n");
+}
+
+#[test]
+fn a_verbose_wait_says_who_is_in_the_way() {
+    let home = Home::new();
+    let mut holder = home.hold(&[], "a", "cat");
+    let mut waiter = Running::of({
+        let mut command = std::process::Command::new("sh");
+        let line = format!("exec '{}' run --verbose b a -- true 2>&1", env!("CARGO_BIN_EXE_tenure"));
+        command.args(["-c", &line]).env("XDG_STATE_HOME", home.path("")).env_remove("TENURE_URL");
+        command
+    });
+    let said = waiter.line();
+    let pid = format!("pid={}", holder.pid().as_raw_nonzero());
+    assert!(said.contains("waiting: a is held") && said.contains(&pid), "{said}");
+    holder.close();
+    assert_eq!(holder.wait(), 0);
+    assert!(waiter.line().contains("acquired token="));
+    assert_eq!(waiter.wait(), 0);
 }
 
 #[test]

@@ -26,8 +26,8 @@ const ROOM: usize = 1_024;
 const BATCH: usize = 128;
 
 /// A request that was not answered after this long is unavailable: another process was stopped inside the gate, or
-/// the disk hangs. Longer than a checkpoint takes, and what an HTTP client is promised.
-pub(super) const WITHIN: Duration = Duration::from_secs(5);
+/// the disk hangs. Longer than a checkpoint takes, and within the 5 s that an HTTP client is promised.
+pub(super) const WITHIN: Duration = Duration::from_secs(4);
 
 /// The writer, and the requests that wait for it.
 #[derive(Debug)]
@@ -55,6 +55,11 @@ pub(super) trait HasDesk: Send + Sync + 'static {
 impl Desk {
     pub(super) fn new(worker: Worker) -> Self {
         Desk { waiting: Mutex::default(), room: Semaphore::new(ROOM), worker: Mutex::new(worker) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn worker<T>(&self, look: impl FnOnce(&Worker) -> T) -> T {
+        look(&self.worker.lock())
     }
 
     pub(super) fn is_closed(&self) -> bool {

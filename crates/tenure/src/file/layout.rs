@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::fault::Fault;
@@ -26,7 +27,7 @@ const APPLICATION: i64 = 0x5445_4e55;
 const VERSION: i64 = 1;
 
 /// How long SQLite waits for a lock that the gate does not govern: recovery and checkpoints of other connections.
-const BUSY: Duration = Duration::from_secs(4);
+const BUSY: Duration = Duration::from_secs(3);
 
 /// Epochs that are passed over when the machine restarted. Commits of its last seconds may be lost, and with them the
 /// last tokens; no store gives out 256 epochs of 2^32 tokens before the system has written them to the disk.
@@ -167,6 +168,8 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Fault> {
     let db = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(BUSY)?;
     db.set_prepared_statement_cache_capacity(64);
+    // Else a statement is compiled again whenever a parameter changes, in case that a better plan is found.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.pragma_update(None, "synchronous", "normal")?;
     // A checkpoint syncs the disk, for some milliseconds: one in 4 MiB of log.
     db.pragma_update(None, "wal_autocheckpoint", 4_000)?;

@@ -158,6 +158,12 @@ impl Mirror {
         Ok(())
     }
 
+    /// How many claims are loaded.
+    #[cfg(test)]
+    pub(super) fn loaded(&self) -> usize {
+        self.known.len()
+    }
+
     /// The seat of a claim.
     pub(super) fn seat(&self, id: &LeaseId) -> Option<i64> {
         self.known.get(id).map(|known| known.seat)

@@ -9,8 +9,10 @@
 //! lease costs a commit (some 100 µs); inside one process use [`memory`](crate::memory).
 //!
 //! # What it cannot do
+//! It needs Linux: `/proc`, and a kernel that tells when a named pipe lost its last writer.
+//!
 //! A process that is stopped (SIGSTOP) in the very middle of a step, some 100 µs, stops the store until it goes on or
-//! is killed: everybody else gets `Unavailable` after 5 s.
+//! is killed: everybody else gets `Unavailable` after 4 s.
 
 mod desk;
 mod ear;

@@ -85,6 +85,19 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    /// Lets the database grow no more, or again.
+    pub(super) fn limit_pages(&self, limit: bool) {
+        self.desk.worker(|worker| worker.limit_pages(limit));
+    }
+
+    /// How many claims the mirror has loaded.
+    pub(super) fn loaded(&self) -> usize {
+        self.desk.worker(|worker| worker.loaded())
+    }
+}
+
 impl HasDesk for Store {
     fn desk(&self) -> &Desk {
         &self.desk

@@ -85,16 +85,18 @@ impl Worker {
         self.inside(work)
     }
 
-    /// Makes the store as small and as safe as can be, after the own seat was given up.
+    /// Leaves the store as small and as safe as can be when nobody else has it open, after the own seat was given up.
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
         let gate = Arc::clone(&self.gate);
         let _passage = gate.enter(Hurry::Ordinary)?;
+        let db = &self.database.db;
+        let others: bool = db.query_row("select exists (select 1 from seats)", [], |row| row.get(0))?;
+        if others {
+            return Ok(());
+        }
         self.sync_if_alone()?;
         self.tidy()?;
-        // Other connections may be reading: the log is then left to them.
-        let db = &self.database.db;
-        db.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
-        Ok(())
+        Ok(self.database.db.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?)
     }
 
     fn inside<T>(
@@ -159,6 +161,20 @@ impl Worker {
             db.execute_batch(&format!("pragma incremental_vacuum({surplus})"))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Worker {
+    pub(super) fn limit_pages(&self, limit: bool) {
+        let db = &self.database.db;
+        let pages: i64 = db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        let most = if limit { pages } else { 1 << 30 };
+        db.pragma_update_and_check(None, "max_page_count", most, |_| Ok(())).unwrap();
+    }
+
+    pub(super) fn loaded(&self) -> usize {
+        self.mirror.as_ref().map_or(0, Mirror::loaded)
     }
 }
 

@@ -3,6 +3,8 @@
 //! Nothing here has a task or a timer, and nothing lasts longer than the process. Its local leases need no renewal:
 //! the process that would have to die for one to be abandoned is the store itself.
 
+mod adopted;
+mod answers;
 mod image;
 mod lane;
 mod leases;
@@ -19,8 +21,9 @@ use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
+use self::adopted::Taken;
 use self::lane::{Given, Lane, Thin};
-use self::table::{Table, Taken};
+use self::table::Table;
 pub use self::tokens::TokenSource;
 use crate::claim::{Claim, Digest, LeaseId, Meta, Mode, Origin};
 use crate::clock::{self, Clock};

@@ -16,11 +16,11 @@ use super::tokens::TokenSource;
 use crate::claim::{Claim, Digest, LeaseId, Meta, Mode, Origin, Pick};
 use crate::clock::Instant;
 use crate::error::{Error, Result};
-use crate::lease::{Claimed, Ended, Grant, HeldBy, Kept, Queued, Why};
+use crate::lease::{Claimed, Ended, Grant, HeldBy, Kept, Why};
 use crate::limits;
 use crate::name::{Name, Names};
 use crate::provider::{Event, Force, Forced, Keep};
-use crate::token::{FencingToken, TokenBlock};
+use crate::token::TokenBlock;
 
 /// For how long the table remembers that a lease id has ended, so that a late claim of it is never granted.
 const REMEMBER: Duration = Duration::from_secs(60);
@@ -221,62 +221,9 @@ impl Table {
         forced
     }
 
-    /// Adds a lease that was taken outside the table, as one that does not expire.
-    pub(super) fn adopt(&mut self, now: Instant, id: LeaseId, name: Name, token: FencingToken, taken: Taken) {
-        let names = Names::one(name.clone());
-        let held = Held {
-            names: names.clone(),
-            tokens: TokenBlock::one(token),
-            expires: Instant::NEVER,
-            revoked: false,
-            ended: false,
-        };
-        let lease = Lease {
-            names,
-            mode: Mode::Exclusive,
-            pick: Pick::All,
-            ttl: limits::DEFAULT_TTL,
-            linger: Duration::ZERO,
-            origin: Origin::Local,
-            wanted: NonZeroU32::MIN,
-            meta: taken.meta,
-            since: taken.since.min(now),
-            state: State::Held(held),
-        };
-        self.leases.insert(id, lease);
-        self.names.entry(name).or_default().holders.push(id);
-    }
-
-    /// Ends adopted leases as one; whether all of them were held.
-    pub(super) fn end_together(&mut self, now: Instant, ids: &[LeaseId]) -> bool {
-        let mut freed = Vec::with_capacity(ids.len());
-        for id in ids {
-            if let Some(Lease { names, .. }) = self.leases.remove(id) {
-                self.vacate(*id, &names);
-                freed.extend(names.iter().cloned());
-            }
-        }
-        let all = freed.len() == ids.len();
-        if let Ok(names) = Names::new(freed) {
-            self.grant_next(now, &names);
-            self.note_idle(&names);
-        }
-        all
-    }
-
     /// What became of claims and leases since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
-    }
-
-    /// Whether anybody holds a name or waits for it.
-    pub(super) fn knows(&self, name: &Name) -> bool {
-        self.names.contains_key(name)
-    }
-
-    /// Whether a lease is held and nobody asked for it back.
-    pub(super) fn is_held(&self, id: &LeaseId) -> bool {
-        matches!(self.leases.get(id), Some(Lease { state: State::Held(held), .. }) if !held.revoked && !held.ended)
     }
 
     fn ask_again(&mut self, now: Instant, claim: &Claim) -> Claimed {
@@ -323,20 +270,6 @@ impl Table {
         });
     }
 
-    pub(super) fn grant_of(&self, id: LeaseId) -> Grant {
-        let lease = self.leases.get(&id).expect("asked for a lease that was just looked up");
-        let State::Held(held) = &lease.state else { unreachable!("asked for the grant of a waiting claim") };
-        let deadline = match held.expires {
-            Instant::NEVER => Instant::NEVER,
-            expires => expires - limits::drift(lease.ttl),
-        };
-        let mut grant = Grant::new(held.names.clone(), held.tokens, deadline);
-        grant.contended =
-            held.names.iter().any(|name| self.names.get(name).is_some_and(|e| !e.queue.is_empty()));
-        grant.revoked = held.revoked;
-        grant
-    }
-
     fn enqueue(&mut self, now: Instant, claim: &Claim) -> Result<Claimed> {
         let full = |name: &Name| self.names.get(name).is_some_and(|e| e.queue.len() >= limits::MAX_WAITERS);
         if let Some(name) = claim.names.iter().find(|name| full(name)) {
@@ -372,42 +305,6 @@ impl Table {
         }
     }
 
-    pub(super) fn place(&self, now: Instant, id: LeaseId) -> Queued {
-        let Some(lease) = self.leases.get(&id) else {
-            return Queued::new(0, None);
-        };
-        let State::Waiting(waiting) = &lease.state else {
-            return Queued::new(0, None);
-        };
-        let ahead = |entry: &Entry| entry.queue.partition_point(|(ticket, _)| *ticket < waiting.ticket);
-        let most = lease.names.iter().filter_map(|name| self.names.get(name)).map(ahead).max().unwrap_or(0);
-        Queued::new(u32::try_from(most).unwrap_or(u32::MAX), self.next_expiry(now, &lease.names))
-    }
-
-    fn next_expiry(&self, now: Instant, names: &Names) -> Option<Duration> {
-        let holders = names.iter().filter_map(|name| self.names.get(name)).flat_map(|entry| &entry.holders);
-        let expiries = holders.filter_map(|id| match &self.leases.get(id)?.state {
-            State::Held(held) if held.expires != Instant::NEVER => Some(held.expires),
-            _ => None,
-        });
-        expiries.min().map(|expires| now.until(expires))
-    }
-
-    fn held_by(&self, now: Instant, claim: &Claim) -> HeldBy {
-        let taken = claim.names.iter().find(|name| self.names.contains_key(*name));
-        let Some((name, entry)) = taken.and_then(|name| self.names.get_key_value(name)) else {
-            return HeldBy::default();
-        };
-        let holder = entry.holders.first().and_then(|id| Some((id, self.leases.get(id)?)));
-        HeldBy {
-            name: Some(name.clone()),
-            lease: holder.map(|(id, _)| id.digest()),
-            remaining: self.next_expiry(now, &Names::one(name.clone())),
-            meta: holder.and_then(|(_, lease)| lease.meta.clone()),
-            waiting: u32::try_from(entry.queue.len()).unwrap_or(u32::MAX),
-        }
-    }
-
     /// Takes a claim out of the table and lets the next ones in. `why` is for a holder who did not end it.
     pub(super) fn drop_lease(&mut self, now: Instant, id: LeaseId, why: Option<Why>) {
         let Some(lease) = self.leases.remove(&id) else {
@@ -439,7 +336,7 @@ impl Table {
         lease.origin == Origin::Remote || self.locals_expire
     }
 
-    fn vacate(&mut self, id: LeaseId, names: &Names) {
+    pub(super) fn vacate(&mut self, id: LeaseId, names: &Names) {
         for name in names {
             if let Some(entry) = self.names.get_mut(name) {
                 entry.holders.retain(|holder| *holder != id);
@@ -488,13 +385,6 @@ impl Waiting {
     fn new(ticket: u64, now: Instant) -> Self {
         Waiting { ticket, touched: now, overtaken: 0, overtaken_since: None }
     }
-}
-
-/// What is known of a lease that was taken outside the table.
-#[derive(Debug)]
-pub(super) struct Taken {
-    pub(super) meta: Option<Arc<Meta>>,
-    pub(super) since: Instant,
 }
 
 #[cfg(test)]
