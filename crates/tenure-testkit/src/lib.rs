@@ -7,7 +7,9 @@
 pub mod cancel;
 pub mod client;
 pub mod conformance;
+pub mod counter;
 pub mod differential;
+pub mod process;
 pub mod relay;
 pub mod seed;
 pub mod stand;

@@ -3,5 +3,6 @@
 mod conformance;
 mod differential;
 mod file;
+mod processes;
 mod stands;
 mod surface;

@@ -12,7 +12,7 @@ use crate::stand::{Stage, everything};
 pub async fn names_that_were_used_once_leave_nothing(stage: Stage) {
     let client = stage.client().await;
     let before = stage.records().await;
-    for round in 0..100 {
+    for round in 0..stage.rounds(100) {
         let claims: Vec<_> = (0..100)
             .map(|n| match n % 4 {
                 0 => client.ask(&format!("job:{round}:{n}")).shared(),
