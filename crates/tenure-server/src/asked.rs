@@ -150,7 +150,13 @@ fn tokens(reserve: Option<u32>) -> Result<NonZeroU32, Failure> {
 pub(crate) const MOST_RESERVED: u32 = 65_536;
 
 fn together(mut template: Claim, texts: &[&str]) -> Result<Claim, Failure> {
-    template.names = Names::parse(texts).map_err(|error| Failure::from(error).with_field("names"))?;
+    let names = match template.pick {
+        Pick::Any { .. } => {
+            texts.iter().map(Name::new).collect::<tenure::Result<Vec<_>>>().and_then(Names::ranked)
+        }
+        _ => Names::parse(texts),
+    };
+    template.names = names.map_err(|error| Failure::from(error).with_field("names"))?;
     Ok(template)
 }
 

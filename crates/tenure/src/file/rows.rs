@@ -240,7 +240,9 @@ pub(super) fn join(names: &Names) -> String {
 }
 
 fn split(text: &str) -> rusqlite::Result<Names> {
-    Names::parse(text.split('\n')).map_err(damaged)
+    // In their order, which ranks the names of a claim on any of them.
+    let names = text.split('\n').map(Name::new).collect::<crate::error::Result<Vec<_>>>();
+    names.and_then(Names::ranked).map_err(damaged)
 }
 
 fn write_meta(meta: &Meta) -> String {
