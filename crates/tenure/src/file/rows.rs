@@ -239,8 +239,14 @@ pub(super) fn join(names: &Names) -> String {
     names.join("\n")
 }
 
+/// The names that [`join`] joined, in their order, which is the claim's preference.
+pub(super) fn names(joined: &str) -> crate::error::Result<Names> {
+    let names: Vec<Name> = joined.split('\n').map(Name::new).collect::<crate::error::Result<_>>()?;
+    Names::ranked(names)
+}
+
 fn split(text: &str) -> rusqlite::Result<Names> {
-    Names::parse(text.split('\n')).map_err(damaged)
+    names(text).map_err(damaged)
 }
 
 fn write_meta(meta: &Meta) -> String {

@@ -215,7 +215,7 @@ impl Drop for Http {
 }
 
 /// Cuts elements into parts of one trip each, in their order.
-fn parts<'a, T>(all: &'a [T], weight: impl Fn(&T) -> usize) -> impl Iterator<Item = &'a [T]> {
+fn parts<T>(all: &[T], weight: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
     let mut rest = all;
     std::iter::from_fn(move || {
         let mut bytes = 0;
