@@ -46,9 +46,10 @@ pub(crate) async fn acquire(
     Json(ask): Json<AcquireRequest>,
 ) -> Result<Response, Failure> {
     let Asked { claims, patience, each } = asked(ask, &desk)?;
-    let mut outcomes = desk.claim(&claims, patience).await;
-    let tally = |outcome: &Result<Outcome, Failure>| desk.tally(outcome, patience);
-    outcomes.iter().for_each(tally);
+    let mut outcomes = desk.claim(&claims, &vec![patience; claims.len()]).await;
+    for (claim, outcome) in claims.iter().zip(&outcomes) {
+        desk.tally(claim, outcome, patience);
+    }
     if each {
         return answer_each(&claims, outcomes);
     }
@@ -71,7 +72,7 @@ fn answer(claim: &Claim, outcome: Outcome, patience: Patience) -> Result<Respons
     }
 }
 
-fn busy(held_by: &HeldBy, patience: Patience) -> Failure {
+pub(crate) fn busy(held_by: &HeldBy, patience: Patience) -> Failure {
     if patience.wait.is_zero() {
         Failure::busy(held_by, "somebody else holds it")
     } else {
@@ -140,7 +141,7 @@ fn busy_item(name: String) -> EachItem {
 }
 
 impl Desk {
-    fn tally(&self, outcome: &Result<Outcome, Failure>, patience: Patience) {
+    pub(crate) fn tally(&self, claim: &Claim, outcome: &Result<Outcome, Failure>, patience: Patience) {
         match outcome {
             Ok(Outcome::Granted(held)) if held.repeated => self.counts.renewals.add(),
             Ok(Outcome::Granted(_)) => self.counts.grants.add(),
@@ -149,6 +150,9 @@ impl Desk {
             Ok(Outcome::Busy(_)) => self.counts.timeouts.add(),
             Ok(Outcome::Gone(_)) => self.counts.gone.add(),
             Err(_) => {}
+        }
+        if !matches!(outcome, Ok(Outcome::Granted(_) | Outcome::Queued(_))) {
+            self.ears.forget(claim.lease);
         }
     }
 }

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use crate::config::Config;
 use crate::desk::Desk;
 use crate::problem::Failure;
-use crate::{acquire, admin, assets, docs, health, lists, live, renew};
+use crate::{acquire, admin, assets, batch, docs, health, listen, lists, live, renew};
 
 /// What the document says of the whole.
 #[derive(OpenApi)]
@@ -26,7 +26,7 @@ use crate::{acquire, admin, assets, docs, health, lists, live, renew};
             over; who holds it renews it well before.\n\nErrors are application/problem+json (RFC 9457). Times are in \
             milliseconds. Tokens are decimal strings."
     ),
-    components(schemas(tenure_wire::Each)),
+    components(schemas(tenure_wire::Each, tenure_wire::Told)),
     tags(
         (name = "leases", description = "Acquire, renew, release."),
         (name = "lists", description = "What is held, who waits, how much goes on."),
@@ -63,6 +63,8 @@ fn routes() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(acquire::acquire))
         .routes(routes!(renew::renew))
         .routes(routes!(renew::release))
+        .routes(routes!(batch::batch))
+        .routes(routes!(listen::listen))
         .routes(routes!(lists::leases))
         .routes(routes!(lists::lease, admin::force))
         .routes(routes!(lists::waiters))

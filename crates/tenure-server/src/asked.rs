@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure::claim::{Origin, Pick, ProcessId};
-use tenure::{Claim, LeaseId, Meta, Mode, Name, Names, limits};
+use tenure::{Claim, Error, LeaseId, Meta, Mode, Name, Names, limits};
 use tenure_wire::{AcquireRequest, LeaseText, ModeWord, Want};
 
 use crate::desk::{Desk, Patience};
@@ -40,7 +40,9 @@ pub(crate) fn asked(ask: AcquireRequest, desk: &Desk) -> Result<Asked, Failure> 
         let detail = "want each makes a lease for every name, and none of them keeps a place in the queue";
         return Err(Failure::invalid(detail).with_field(field));
     }
-    let patience = Patience { wait, stay: ask.queue, known: ask.lease.is_some() };
+    let listener = ask.listener.as_ref().map(lease_id).transpose();
+    let listener = listener.map_err(|failure| failure.with_field("listener"))?;
+    let patience = Patience { wait, listener, stay: ask.queue, known: ask.lease.is_some() };
     let field = if ask.name.is_some() { "name" } else { "names" };
     let template = template(&ask, one(&texts, field)?, desk)?;
     let claims = if each { apart(&template, &texts)? } else { vec![together(template, &texts)?] };
@@ -150,11 +152,10 @@ fn tokens(reserve: Option<u32>) -> Result<NonZeroU32, Failure> {
 pub(crate) const MOST_RESERVED: u32 = 65_536;
 
 fn together(mut template: Claim, texts: &[&str]) -> Result<Claim, Failure> {
+    let parsed = texts.iter().map(Name::new).collect::<Result<Vec<Name>, Error>>();
     let names = match template.pick {
-        Pick::Any { .. } => {
-            texts.iter().map(Name::new).collect::<tenure::Result<Vec<_>>>().and_then(Names::ranked)
-        }
-        _ => Names::parse(texts),
+        Pick::Any { .. } => parsed.and_then(Names::ranked),
+        _ => parsed.and_then(Names::new),
     };
     template.names = names.map_err(|error| Failure::from(error).with_field("names"))?;
     Ok(template)

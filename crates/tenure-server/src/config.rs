@@ -23,6 +23,10 @@ pub struct Config {
     pub max_connections: usize,
     /// Readers of the event stream at a time. Default 64.
     pub max_subscribers: usize,
+    /// Listeners of `POST /v1/listen` at a time, each a process that uses the library's client. Default 500.
+    pub max_listeners: usize,
+    /// Requests of one batch. Default 1,000.
+    pub max_batch: usize,
     /// How long the head of a request may take once it began, and a new connection until its first. Default 5 s.
     pub head_timeout: Duration,
     /// How long the body of a request may take. Default 5 s.
@@ -51,6 +55,8 @@ impl Default for Config {
             max_head: 8 * 1024,
             max_connections: 1_000,
             max_subscribers: 64,
+            max_listeners: 500,
+            max_batch: 1_000,
             head_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(75),

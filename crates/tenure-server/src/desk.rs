@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bells::{Bell, Bells};
 use crate::config::Config;
 use crate::counts::Counts;
+use crate::ears::Ears;
 use crate::live::Live;
 use crate::problem::Failure;
 use crate::undo::Undo;
@@ -27,6 +28,7 @@ pub(crate) struct Desk {
     pub(crate) config: Config,
     pub(crate) counts: Counts,
     pub(crate) live: Live,
+    pub(crate) ears: Arc<Ears>,
     pub(crate) started: Instant,
     bells: Arc<Bells>,
     /// Leases whose last answer was not taken, until they are ended or asked for again.
@@ -38,6 +40,8 @@ pub(crate) struct Desk {
 pub(crate) struct Patience {
     /// For how long.
     pub(crate) wait: Duration,
+    /// Who is told what happens to it.
+    pub(crate) listener: Option<LeaseId>,
     /// Whether it keeps its place in the queue afterwards.
     pub(crate) stay: bool,
     /// Whether the client knows the lease id, so that it can ask again.
@@ -69,10 +73,13 @@ impl Desk {
     pub(crate) fn new(provider: Arc<dyn Provider>, clock: Clock, config: Config) -> Arc<Self> {
         let bells = Arc::new(Bells::default());
         provider.listen(Arc::clone(&bells) as Arc<_>);
+        let ears = Arc::new(Ears::new(config.max_listeners));
+        provider.listen(Arc::clone(&ears) as Arc<_>);
         Arc::new(Desk {
             provider,
             clock,
             live: Live::new(config.max_subscribers),
+            ears,
             config,
             counts: Counts::default(),
             started: clock.now(),
@@ -95,9 +102,10 @@ impl Desk {
     pub(crate) async fn claim(
         self: &Arc<Self>,
         claims: &[Claim],
-        patience: Patience,
+        patience: &[Patience],
     ) -> Vec<Result<Outcome, Failure>> {
-        let calls: Vec<Call> = claims.iter().map(|claim| Call::new(self, claim, patience)).collect();
+        let calls: Vec<Call> =
+            claims.iter().zip(patience).map(|(claim, patience)| Call::new(self, claim, *patience)).collect();
         let since = self.clock.now();
         let answers = match self.step(self.provider.claim(claims)).await {
             Ok(answers) => answers,
@@ -131,6 +139,9 @@ impl Call {
     fn new(desk: &Arc<Desk>, claim: &Claim, patience: Patience) -> Self {
         // Hung before the claim is sent, so that no push is missed.
         let bell = desk.bells.hang(claim.lease);
+        if let Some(listener) = patience.listener {
+            desk.ears.add(listener, claim.lease);
+        }
         let undo = Undo::new(desk, claim.lease, patience);
         Call { desk: Arc::clone(desk), claim: claim.clone(), patience, bell, undo }
     }
@@ -258,7 +269,8 @@ impl Call {
         glance.replaces.clear();
         // It stands behind the queued claim and so is never granted before it. Should that be granted and ended
         // meanwhile, the undo gives back what the glance got.
-        let _undo = Undo::new(&self.desk, glance.lease, Patience { known: false, ..self.patience });
+        let _undo =
+            Undo::new(&self.desk, glance.lease, Patience { known: false, listener: None, ..self.patience });
         match self.desk.step(self.desk.provider.claim(&[glance])).await.map(|mut answers| answers.pop()) {
             Ok(Some(Ok(Claimed::Busy(held_by)))) => held_by,
             _ => HeldBy::default(),

@@ -72,6 +72,11 @@ impl Failure {
         self
     }
 
+    /// The problem by itself, for an answer that has several.
+    pub(crate) fn into_problem(self) -> Problem {
+        *self.problem
+    }
+
     fn with_retry_after(mut self) -> Self {
         self.retry_after = true;
         self

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use tenure::Error;
 use tenure::lease::{Ended, Kept};
 use tenure::provider::Keep;
+use tenure::{Error, LeaseId};
 use tenure_wire::{ENDED_HEADER, Granted, Place, Problem, ReleaseRequest, RenewRequest};
 
 use crate::answer::json;
@@ -35,25 +35,29 @@ pub(crate) async fn renew(
     State(desk): State<Arc<Desk>>,
     Json(ask): Json<RenewRequest>,
 ) -> Result<Response, Failure> {
+    let keep = keep(&ask, &desk)?;
+    let (kept, since) = desk.keep(keep).await?;
+    desk.tally_kept(keep.lease, &kept);
+    match kept {
+        Kept::Held(grant) => {
+            Ok(json(StatusCode::OK, &shape::granted(keep.lease, &grant, since, keep.ttl), vec![]))
+        }
+        Kept::Queued(queued) => Ok(json(StatusCode::ACCEPTED, &shape::place(keep.lease, queued), vec![])),
+        Kept::Gone(why) => Err(Failure::gone(why)),
+    }
+}
+
+/// Judges the body of a renewal.
+pub(crate) fn keep(ask: &RenewRequest, desk: &Desk) -> Result<Keep, Failure> {
     let lease = lease_id(&ask.lease)?;
-    let ttl = ttl(ask.ttl_ms, &desk)?;
+    let ttl = ttl(ask.ttl_ms, desk)?;
     let tokens = ask.reserve.unwrap_or(0);
     if tokens > MOST_RESERVED {
         let detail = format!("at most {MOST_RESERVED} tokens are reserved at a time");
         return Err(Failure::invalid(detail).with_field("reserve").with_limit("reserve"));
     }
     desk.heard_of(lease);
-    match desk.keep(Keep { lease, ttl, tokens }).await? {
-        (Kept::Held(grant), since) => {
-            desk.counts.renewals.add();
-            Ok(json(StatusCode::OK, &shape::granted(lease, &grant, since, ttl), vec![]))
-        }
-        (Kept::Queued(queued), _) => Ok(json(StatusCode::ACCEPTED, &shape::place(lease, queued), vec![])),
-        (Kept::Gone(why), _) => {
-            desk.counts.gone.add();
-            Err(Failure::gone(why))
-        }
-    }
+    Ok(Keep { lease, ttl, tokens })
 }
 
 /// Release a lease, or withdraw a claim from the queue.
@@ -77,15 +81,38 @@ pub(crate) async fn release(
     desk.heard_of(lease);
     let leases = [lease];
     let ended = desk.step(desk.provider.end(&leases)).await?.pop();
-    let word = match ended.ok_or_else(|| Error::internal("end", "the store answered no element"))?? {
+    let ended = ended.ok_or_else(|| Error::internal("end", "the store answered no element"))??;
+    desk.tally_ended(lease, ended);
+    let header = (HeaderName::from_static(ENDED_HEADER), HeaderValue::from_static(word(ended)));
+    Ok((StatusCode::NO_CONTENT, [header]).into_response())
+}
+
+/// What was ended, in the word of the API.
+pub(crate) fn word(ended: Ended) -> &'static str {
+    match ended {
         Ended::Released => "released",
         Ended::Lingering => "lingering",
         Ended::Withdrawn => "withdrawn",
         Ended::NotHeld => "not-held",
-    };
-    if word != "not-held" {
-        desk.counts.releases.add();
     }
-    let header = (HeaderName::from_static(ENDED_HEADER), HeaderValue::from_static(word));
-    Ok((StatusCode::NO_CONTENT, [header]).into_response())
+}
+
+impl Desk {
+    pub(crate) fn tally_kept(&self, lease: LeaseId, kept: &Kept) {
+        match kept {
+            Kept::Held(_) => self.counts.renewals.add(),
+            Kept::Queued(_) => {}
+            Kept::Gone(_) => {
+                self.counts.gone.add();
+                self.ears.forget(lease);
+            }
+        }
+    }
+
+    pub(crate) fn tally_ended(&self, lease: LeaseId, ended: Ended) {
+        self.ears.forget(lease);
+        if ended != Ended::NotHeld {
+            self.counts.releases.add();
+        }
+    }
 }

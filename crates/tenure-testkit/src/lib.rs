@@ -4,6 +4,7 @@
 //! Not published, and free to panic: a test fails by it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+pub mod browser;
 pub mod cancel;
 pub mod client;
 pub mod conformance;
@@ -14,6 +15,7 @@ pub mod relay;
 pub mod seed;
 pub mod stand;
 
+pub use browser::Browser;
 pub use cancel::cancel_at;
 pub use client::{Asking, Client};
 pub use relay::{Fault, Relay, Step, Wire};

@@ -36,7 +36,7 @@ pub struct AcquireRequest {
     /// How many of the names are wanted.
     #[serde(default)]
     pub want: Want,
-    /// With want `any`: how many names. Default 1. The first free ones in the order of their bytes are taken.
+    /// With want `any`: how many names. Default 1. The first free ones in the order that is given are taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
     /// How long the lease lasts unless it is renewed. Default 30000.
@@ -67,6 +67,9 @@ pub struct AcquireRequest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schema(max_items = 256))]
     pub replaces: Vec<LeaseText>,
+    /// The listener of `POST /v1/listen` that is told what happens to the claim, when one listens here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<LeaseText>,
 }
 
 /// How a claim shares its names.

@@ -4,12 +4,14 @@
 //! [`parse`] reads a body strictly: unknown and repeated fields are errors, and an error never repeats what was
 //! sent. With the feature `schema` every shape also describes itself for OpenAPI.
 
+mod batch;
 mod claim;
 mod list;
 mod parse;
 mod problem;
 mod report;
 
+pub use batch::{BatchItem, BatchReply, BatchRequest, ListenRequest, Told};
 pub use claim::{
     AcquireRequest, Each, EachItem, Granted, ModeWord, Place, ReleaseRequest, RenewRequest, Want,
 };

@@ -106,6 +106,9 @@ impl Clock {
     /// May be dropped at any time.
     pub async fn sleep_until(&self, deadline: Instant) {
         const PIECE: Duration = Duration::from_secs(1);
+        if deadline == Instant::NEVER {
+            return std::future::pending().await;
+        }
         loop {
             let left = self.now().until(deadline);
             if left.is_zero() {

@@ -190,7 +190,7 @@ impl<'a> Request<'a> {
             return Err(wrong);
         }
         if !shared.engine.is_open() {
-            return Err(Error::unavailable("acquire", "the locks are closed"));
+            return Err(closed());
         }
         let names = self
             .names
@@ -205,6 +205,10 @@ impl<'a> Request<'a> {
         claim.check(shared.engine.provider.caps())?;
         Ok(claim)
     }
+}
+
+fn closed() -> Error {
+    Error::unavailable("acquire", "the locks are closed")
 }
 
 /// Whether tasks of the process may hand the lease on to each other.
@@ -255,6 +259,9 @@ impl<'a> EachRequest<'a> {
         let engine = &locks.0.engine;
         limits::check_ttl(ttl)?;
         Names::new(names.iter().cloned())?;
+        if !engine.is_open() {
+            return Err(closed());
+        }
         let mut guards: Vec<Option<Guard>> = Vec::with_capacity(names.len());
         if engine.immediate.is_some() {
             for name in &names {

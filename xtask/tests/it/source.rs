@@ -13,6 +13,7 @@ const MAX_FUNCTION: usize = 70;
 /// among them: await a signal, or ask until a deadline.
 const SLEEPERS: &[(&str, &str)] = &[
     ("crates/tenure-server/tests/it/limits.rs", "a connection is idle while nothing happens on it"),
+    ("crates/tenure/tests/it/processes.rs", "looks again at a file that other processes count in"),
     ("crates/tenure/tests/it/file.rs", "a waiter asks again when the store has said that the lease runs out"),
 ];
 

@@ -25,7 +25,8 @@ impl File {
 
     /// Whether all of it is for tests, benches or examples.
     pub(crate) fn is_aside(&self) -> bool {
-        ["/tests/", "/benches/", "/examples/"].iter().any(|part| self.path.contains(part))
+        let parts = ["/tests/", "/benches/", "/examples/"];
+        self.path.ends_with("tests.rs") || parts.iter().any(|part| self.path.contains(part))
     }
 }
 

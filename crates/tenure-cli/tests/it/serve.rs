@@ -140,7 +140,8 @@ fn a_run_over_http_excludes_and_shows_itself_as_any_other() {
     let home = Home::new();
     let (_server, address, _) = serve(&home, "");
     let url = format!("http://{address}");
-    let mut holder = home.start(&["--url", &url, "run", "a", "--", "sh", "-c", "echo held; cat"]);
+    let mut holder =
+        home.start(&["--url", &url, "run", "--ttl", "3s", "a", "--", "sh", "-c", "echo held; cat"]);
     assert_eq!(holder.line(), "held");
     assert!(!home.is_free("a"));
     assert_eq!(home.tenure(&["--url", &url, "run", "--try", "a", "--", "true"]).code, 75);

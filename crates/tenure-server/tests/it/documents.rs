@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::served::Served;
 
 /// The routes, written down once more: a new one is added here and described there.
-const ROUTES: [(&str, &str); 16] = [
+const ROUTES: [(&str, &str); 18] = [
     ("delete", "/v1/leases/{digest}"),
     ("get", "/"),
     ("get", "/docs"),
@@ -22,6 +22,8 @@ const ROUTES: [(&str, &str); 16] = [
     ("get", "/v1/waiters"),
     ("get", "/v1/why/{name}"),
     ("post", "/v1/acquire"),
+    ("post", "/v1/batch"),
+    ("post", "/v1/listen"),
     ("post", "/v1/release"),
     ("post", "/v1/renew"),
 ];

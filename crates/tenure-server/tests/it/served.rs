@@ -47,7 +47,11 @@ impl Served {
     }
 
     pub(crate) async fn app(app: axum::Router, store: Memory, config: Config) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Served::at("127.0.0.1:0", app, store, config).await
+    }
+
+    pub(crate) async fn at(address: &str, app: axum::Router, store: Memory, config: Config) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = config.shutdown.clone();
         let task = tokio::spawn(serve(listener, app, config.clone(), async move { shutdown.begun().await }));

@@ -26,6 +26,7 @@ pub(crate) struct HeldLease {
     doubtful: AtomicBool,
     contended: AtomicBool,
     lost: OnceLock<Why>,
+    reported: AtomicBool,
     signal: Notify,
 }
 
@@ -44,6 +45,7 @@ impl HeldLease {
             doubtful: AtomicBool::new(false),
             contended: AtomicBool::new(grant.contended),
             lost: OnceLock::new(),
+            reported: AtomicBool::new(false),
             signal: Notify::new(),
         }
     }
@@ -61,6 +63,11 @@ impl HeldLease {
         let why = *self.lost.get_or_init(|| why);
         self.signal.notify_waiters();
         why
+    }
+
+    /// Whether its loss is still to be reported; true once.
+    pub(crate) fn take_report(&self) -> bool {
+        !self.reported.swap(true, Ordering::AcqRel)
     }
 
     /// Resolves when it is lost.

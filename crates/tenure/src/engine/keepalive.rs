@@ -80,18 +80,22 @@ impl Keepalive {
     }
 
     /// Tells the losses, and collects what is due.
-    fn pass(&self, now: Instant) -> Vec<Arc<HeldLease>> {
-        let mut due = Vec::new();
+    fn pass(&self, now: Instant) -> Pass {
+        let mut pass = Pass::default();
         let (mut next_due, mut next_deadline, mut least_ttl) = (Instant::NEVER, Instant::NEVER, PASS.1 * 32);
         self.next_ns.store(u64::MAX, Ordering::Release);
         for shard in &self.shards {
             for lease in shard.lock().values() {
-                if lease.deadline() == Instant::NEVER || lease.lost(now).is_some() {
+                if lease.deadline() == Instant::NEVER {
+                    continue;
+                }
+                if let Some(why) = lease.lost(now) {
+                    pass.lost.push((Arc::clone(lease), why));
                     continue;
                 }
                 least_ttl = least_ttl.min(lease.ttl());
                 if lease.due() <= now && lease.begin_renewal() {
-                    due.push(Arc::clone(lease));
+                    pass.due.push(Arc::clone(lease));
                 } else if lease.due() > now {
                     next_due = next_due.min(lease.due());
                 }
@@ -102,7 +106,7 @@ impl Keepalive {
         let gathered = next_due + (least_ttl / 32).clamp(PASS.0, PASS.1);
         let next = gathered.min(next_deadline);
         self.next_ns.fetch_min(next.as_nanos(), Ordering::AcqRel);
-        due
+        pass
     }
 
     fn next(&self) -> Instant {
@@ -110,13 +114,23 @@ impl Keepalive {
     }
 }
 
+/// What a pass found.
+#[derive(Debug, Default)]
+struct Pass {
+    due: Vec<Arc<HeldLease>>,
+    lost: Vec<(Arc<HeldLease>, Why)>,
+}
+
 /// The task: passes until the engine is gone.
 pub(crate) async fn run(engine: Weak<Engine>) {
     loop {
         let Some(strong) = engine.upgrade() else { return };
         let (clock, wake) = (strong.clock, Arc::clone(&strong.keepalive.wake));
-        let due = strong.keepalive.pass(clock.now());
-        for batch in due.chunks(BATCH) {
+        let pass = strong.keepalive.pass(clock.now());
+        for (lease, why) in &pass.lost {
+            strong.lose(lease, *why);
+        }
+        for batch in pass.due.chunks(BATCH) {
             tokio::spawn(renew(Arc::clone(&strong), batch.to_vec()));
         }
         let next = strong.keepalive.next();

@@ -214,11 +214,19 @@ impl Engine {
         lease
     }
 
+    /// The lease is gone.
     fn lose(&self, lease: &HeldLease, why: Why) {
         self.keepalive.remove(&lease.id);
-        self.counters.lost.add(1);
-        tracing::warn!(lock.name = %lease.names, lock.lease = %lease.id.digest(), why = why.word(), "a lease is lost");
-        lease.lose(why);
+        let why = lease.lose(why);
+        self.report_loss(lease, why);
+    }
+
+    /// Counts and logs a loss, once.
+    fn report_loss(&self, lease: &HeldLease, why: Why) {
+        if lease.take_report() {
+            self.counters.lost.add(1);
+            tracing::warn!(lock.name = %lease.names, lock.lease = %lease.id.digest(), why = why.word(), "a lease is lost");
+        }
     }
 
     /// Forgets a lease and lets the reaper end it.

@@ -9,7 +9,6 @@ use super::rows::{self, why_number, why_of};
 use crate::claim::LeaseId;
 use crate::clock::Instant;
 use crate::lease::Grant;
-use crate::name::Names;
 use crate::provider::Event;
 use crate::token::{FencingToken, TokenBlock};
 
@@ -97,7 +96,7 @@ fn read_grant(rest: &mut &[u8]) -> Option<Grant> {
     let length = usize::from(u16::from_le_bytes(take(rest)?));
     let (names, after) = rest.split_at_checked(length)?;
     *rest = after;
-    let names = Names::parse(std::str::from_utf8(names).ok()?.split('\n')).ok()?;
+    let names = rows::names(std::str::from_utf8(names).ok()?).ok()?;
     let mut grant = Grant::new(names, TokenBlock::new(first, count), deadline);
     grant.contended = contended != 0;
     Some(grant)
@@ -113,12 +112,17 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 mod tests {
     use super::*;
     use crate::lease::Why;
+    use crate::name::{Name, Names};
 
     #[test]
     fn events_are_read_as_they_were_written_and_garbage_is_passed_over() {
         let lease = LeaseId::random();
         let tokens = TokenBlock::new(FencingToken::new(77).unwrap(), NonZeroU32::new(5).unwrap());
-        let mut grant = Grant::new(Names::parse(["a", "grüße"]).unwrap(), tokens, Instant::from_nanos(123));
+        let mut grant = Grant::new(
+            Names::ranked(["grüße", "a"].map(|n| Name::new(n).unwrap())).unwrap(),
+            tokens,
+            Instant::from_nanos(123),
+        );
         grant.contended = true;
         let events = [
             Event::Granted(lease, Some(Box::new(grant))),

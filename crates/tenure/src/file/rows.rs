@@ -239,10 +239,14 @@ pub(super) fn join(names: &Names) -> String {
     names.join("\n")
 }
 
+/// The names that [`join`] joined, in their order, which is the claim's preference.
+pub(super) fn names(joined: &str) -> crate::error::Result<Names> {
+    let names: Vec<Name> = joined.split('\n').map(Name::new).collect::<crate::error::Result<_>>()?;
+    Names::ranked(names)
+}
+
 fn split(text: &str) -> rusqlite::Result<Names> {
-    // In their order, which ranks the names of a claim on any of them.
-    let names = text.split('\n').map(Name::new).collect::<crate::error::Result<Vec<_>>>();
-    names.and_then(Names::ranked).map_err(damaged)
+    names(text).map_err(damaged)
 }
 
 fn write_meta(meta: &Meta) -> String {

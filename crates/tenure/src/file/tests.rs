@@ -15,7 +15,7 @@ use crate::error::ErrorKind;
 use crate::lease::Kind;
 use crate::memory::TokenSource;
 use crate::memory::table::Table;
-use crate::name::Names;
+use crate::name::{Name, Names};
 use crate::provider::Event;
 use crate::token::Epoch;
 
@@ -76,7 +76,9 @@ impl Twins {
     fn claim(&mut self) -> Claim {
         const POOL: [&str; 6] = ["a", "b", "c", "s", "p", "q"];
         let count = *[1, 1, 1, 2, 3].choose(&mut self.random).unwrap();
-        let mut claim = claim_on(&POOL.iter().copied().choose_multiple(&mut self.random, count));
+        let names =
+            POOL.iter().choose_multiple(&mut self.random, count).into_iter().map(|n| Name::new(n).unwrap());
+        let mut claim = Claim::new(ProcessId::from_number(1), Names::ranked(names).unwrap());
         claim.mode = match self.random.random_range(0..10) {
             0..5 => Mode::Exclusive,
             5..8 => Mode::Shared,

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, Url};
+use reqwest::{Client, RequestBuilder, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tenure_wire::{ENDED_HEADER, Problem};
+use tenure_wire::{BatchItem, BatchReply, BatchRequest, ENDED_HEADER, Granted, Place, Problem};
 
+use super::words;
 use crate::error::{Error, Result};
 
-/// How long the server may take to answer, beyond the time that it was asked to wait. Its own limit for a store that does
-/// not answer is shorter.
+/// How long the server may take to answer. Its own limit for a store that does not answer is shorter.
 const ANSWER: Duration = Duration::from_secs(6);
 
 /// How long a connection may take to be made.
@@ -20,7 +20,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// How long an idle connection is kept: less than the server keeps it, so that no request is sent into its closing.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// How often a silent peer is probed for, so that a long poll does not hang on a machine that is gone.
+/// How often a silent peer is probed for, so that the stream of events does not hang on a machine that is gone.
 const PROBE: Duration = Duration::from_secs(5);
 
 /// The connections to one server.
@@ -38,13 +38,19 @@ pub(super) enum Verb<'a> {
     Delete(&'a str),
 }
 
-/// What the server answered.
+/// What the server answered, to a request of its own or to one of a batch.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
     /// What was ended, in the answer to a release.
     pub(super) ended: Option<String>,
-    body: Vec<u8>,
+    said: Said,
+}
+
+#[derive(Debug)]
+enum Said {
+    Body(Vec<u8>, Option<Box<Problem>>),
+    Item(Box<BatchItem>),
 }
 
 impl Line {
@@ -80,13 +86,8 @@ impl Line {
         Ok(Line { client, base })
     }
 
-    /// Sends a request; `wait` is how long the server is asked to wait with its answer.
-    pub(super) async fn send<T: Serialize>(
-        &self,
-        verb: Verb<'_>,
-        body: Option<&T>,
-        wait: Duration,
-    ) -> Result<Reply> {
+    /// Sends a request.
+    pub(super) async fn send<T: Serialize>(&self, verb: Verb<'_>, body: Option<&T>) -> Result<Reply> {
         let request = match verb {
             Verb::Get(path) => self.client.get(self.url(path)?),
             Verb::Post(path) => self.client.post(self.url(path)?),
@@ -96,7 +97,33 @@ impl Line {
             Some(body) => request.json(body),
             None => request,
         };
-        read(request.timeout(ANSWER.saturating_add(wait))).await
+        read(request.timeout(ANSWER)).await
+    }
+
+    /// Sends a batch: a reply for each of its `count` requests.
+    pub(super) async fn send_batch(&self, body: &BatchRequest, count: usize) -> Result<Vec<Reply>> {
+        let reply = self.send(Verb::Post("v1/batch"), Some(body)).await?;
+        if reply.status != 200 {
+            return Err(words::refusal("batch", &reply));
+        }
+        let items = reply.json::<BatchReply>()?.items;
+        if items.len() != count {
+            return Err(words::strange("a batch with the wrong number of answers"));
+        }
+        Ok(items.into_iter().map(Reply::of_item).collect())
+    }
+
+    /// Opens a stream, which has no time limit as a whole.
+    pub(super) async fn open<T: Serialize>(&self, path: &str, body: &T) -> Result<Response> {
+        let opened = tokio::time::timeout(ANSWER, self.client.post(self.url(path)?).json(body).send()).await;
+        let response = opened.map_err(words::strange)?.map_err(unavailable)?;
+        if response.status().as_u16() != 200 {
+            return Err(Error::unavailable(
+                "listen",
+                format!("no stream of events status={}", response.status()),
+            ));
+        }
+        Ok(response)
     }
 
     /// Sends a GET with a query.
@@ -111,39 +138,60 @@ impl Line {
     }
 }
 
+fn unavailable(error: reqwest::Error) -> Error {
+    let what =
+        if error.is_timeout() { "the server did not answer in time" } else { "no answer from the server" };
+    Error::unavailable("http", what).with_source(error.without_url())
+}
+
 async fn read(request: RequestBuilder) -> Result<Reply> {
-    let unavailable = |error: reqwest::Error| {
-        let what = if error.is_timeout() {
-            "the server did not answer in time"
-        } else {
-            "no answer from the server"
-        };
-        Error::unavailable("http", what).with_source(error.without_url())
-    };
     let response = request.send().await.map_err(unavailable)?;
     let status = response.status().as_u16();
     let ended = response.headers().get(ENDED_HEADER).and_then(|word| word.to_str().ok()).map(str::to_owned);
     let body = response.bytes().await.map_err(unavailable)?.to_vec();
-    Ok(Reply { status, ended, body })
+    let problem = if status >= 400 { serde_json::from_slice(&body).ok() } else { None };
+    Ok(Reply { status, ended, said: Said::Body(body, problem) })
 }
 
 impl Reply {
+    fn of_item(item: BatchItem) -> Self {
+        Reply { status: item.status, ended: item.ended.clone(), said: Said::Item(Box::new(item)) }
+    }
+
     /// Its body.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            Error::unavailable("http", "an answer that is not understood").with_source(error)
-        })
+        match &self.said {
+            Said::Body(body, _) => serde_json::from_slice(body).map_err(words::strange),
+            Said::Item(_) => Err(words::strange("an item of a batch has no body")),
+        }
+    }
+
+    pub(super) fn granted(&self) -> Result<Granted> {
+        match &self.said {
+            Said::Body(..) => self.json(),
+            Said::Item(item) => item.granted.clone().ok_or_else(|| words::strange("a grant is missing")),
+        }
+    }
+
+    pub(super) fn place(&self) -> Result<Place> {
+        match &self.said {
+            Said::Body(..) => self.json(),
+            Said::Item(item) => item.place.clone().ok_or_else(|| words::strange("a place is missing")),
+        }
     }
 
     /// Its problem, when it is one.
-    pub(super) fn problem(&self) -> Option<Problem> {
-        serde_json::from_slice(&self.body).ok()
+    pub(super) fn problem(&self) -> Option<&Problem> {
+        match &self.said {
+            Said::Body(_, problem) => problem.as_deref(),
+            Said::Item(item) => item.problem.as_ref(),
+        }
     }
 
     /// Whether it is a problem of the kind `word`.
     pub(super) fn is_problem(&self, word: &str) -> bool {
-        let kind = self.problem().map(|problem| problem.kind);
-        kind.as_deref().and_then(|kind| kind.strip_prefix("urn:tenure:problem:")) == Some(word)
+        let kind = self.problem().map(|problem| problem.kind.as_str());
+        kind.and_then(|kind| kind.strip_prefix("urn:tenure:problem:")) == Some(word)
     }
 }
 

@@ -1,52 +1,43 @@
 //! A client of `tenure serve`: the provider contract over the server's HTTP API.
 //!
-//! One request a step, over connections that are kept alive. A claim that waits has a task that asks the server with long
-//! polls (`waits.rs`); what is sent and read is put into words in `words.rs`, and sent in `line.rs`. Nothing is retried
-//! here: an error leaves the outcome unknown, and the engine settles it by lease id.
+//! A step is one request, whatever its number of elements, over connections that are kept alive. One stream of events
+//! (`ear.rs`) tells what happens to claims and leases. What is sent and read is put into words in `words.rs`, and sent in
+//! `line.rs`. Nothing is retried here: an error leaves the outcome unknown, and the engine settles it by lease id.
 
+mod ear;
 mod line;
-mod waits;
 mod words;
 
-use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream;
-use parking_lot::Mutex;
-use tenure_wire::{Leases, ReleaseRequest, RenewRequest, Waiters};
+use tenure_wire::{AcquireRequest, BatchRequest, Leases, ReleaseRequest, RenewRequest, Waiters};
 
+use self::ear::Ear;
 use self::line::{Line, Reply, Verb};
-use self::waits::{Touched, Waits};
-use crate::claim::{Claim, Digest, LeaseId, Origin};
+use crate::claim::{Claim, Digest, LeaseId};
 use crate::clock::Clock;
-use crate::error::{Error, Result};
-use crate::lease::{Claimed, Ended, Kept, Kind, Page, Query, Why};
+use crate::error::{Error, ErrorKind, Result};
+use crate::lease::{Claimed, Ended, Kept, Kind, Page, Query};
 use crate::provider::{Caps, Force, Forced, Fut, Immediate, Keep, Listener, Provider};
 
-/// Requests of one batch that are under way at a time: enough to hide the trips, few enough not to flood the server.
-const ABREAST: usize = 32;
+/// Requests of one trip at the most, and the bytes of names and metadata in it: well within the server's limits.
+const BATCH: (usize, usize) = (500, 96 * 1024);
 
 /// How long [`Provider::close`] tries to end what is left.
 const CLOSE: Duration = Duration::from_secs(2);
 
-/// The provider of `http://host:port`: a client of `tenure serve`. Clones are the same client.
+/// The provider of `http://host:port`: a client of `tenure serve`.
 ///
 /// Its leases are bound to their lease ids at the server, so those of a process that died end with their ttl.
 /// What the server's store can do beyond that is not known here, and so not promised by its capabilities.
-#[derive(Debug, Clone)]
-pub struct Http(Arc<Client>);
-
 #[derive(Debug)]
-struct Client {
-    line: Line,
+pub struct Http {
+    line: Arc<Line>,
+    ear: Arc<Ear>,
     clock: Clock,
     caps: Caps,
-    waits: Waits,
-    /// Local leases that were granted here and not ended, for `close`.
-    held: Mutex<HashSet<LeaseId>>,
 }
 
 impl Http {
@@ -60,94 +51,98 @@ impl Http {
         let mut caps = Caps::new("http");
         caps.outlives_process = false;
         caps.durable_tokens = false;
-        Ok(Http(Arc::new(Client {
-            line: Line::new(url)?,
-            clock,
-            caps,
-            waits: Waits::default(),
-            held: Mutex::default(),
-        })))
-    }
-}
-
-impl Client {
-    async fn claim(self: &Arc<Self>, claim: &Claim) -> Result<Claimed> {
-        let sent = self.clock.now();
-        let body = words::acquire(claim, Duration::ZERO);
-        let reply = self.line.send(Verb::Post("v1/acquire"), Some(&body), Duration::ZERO).await?;
-        let claimed = match reply.status {
-            200 | 201 => {
-                let mut grant = words::grant(&reply.json()?, sent)?;
-                grant.repeated = reply.status == 200;
-                Claimed::Granted(grant)
-            }
-            202 => Claimed::Queued(words::place(&reply.json()?)),
-            409 => Claimed::Busy(words::held_by(&reply.json()?)),
-            // The id was ended before: it is never granted.
-            410 => Claimed::Busy(crate::lease::HeldBy::default()),
-            _ => return Err(words::refusal("acquire", &reply)),
-        };
-        match &claimed {
-            Claimed::Granted(_) if claim.origin == Origin::Local => {
-                self.held.lock().insert(claim.lease);
-            }
-            Claimed::Queued(place) => waits::begin(self, claim, *place),
-            _ => {}
-        }
-        Ok(claimed)
+        let line = Arc::new(Line::new(url)?);
+        Ok(Http { ear: Ear::new(Arc::clone(&line)), line, clock, caps })
     }
 
-    async fn keep(&self, keep: &Keep) -> Result<Kept> {
-        match self.waits.touch(keep.lease, self.clock.now()) {
-            Touched::Known(place) => return Ok(Kept::Queued(place)),
-            Touched::Dead => return Ok(Kept::Gone(Why::Expired)),
-            Touched::Unknown => {}
-        }
-        let body = RenewRequest {
-            lease: words::lease_text(keep.lease),
-            ttl_ms: Some(words::millis(keep.ttl)),
-            reserve: (keep.tokens > 0).then_some(keep.tokens),
-        };
-        let sent = self.clock.now();
-        let reply = self.line.send(Verb::Post("v1/renew"), Some(&body), Duration::ZERO).await?;
-        match reply.status {
-            200 => {
-                let grant = words::grant(&reply.json()?, sent)?;
-                if self.waits.remove(keep.lease) == Some(Origin::Local) {
-                    self.held.lock().insert(keep.lease);
+    async fn claim_all(&self, claims: &[Claim]) -> Vec<Result<Claimed>> {
+        self.ear.start();
+        let mut answers = Vec::with_capacity(claims.len());
+        for part in parts(claims, weight) {
+            let sent = self.clock.now();
+            part.iter().for_each(|claim| self.ear.expect(claim, sent));
+            let body = |claim: &Claim| words::acquire(claim, self.ear.listener);
+            let replies = match part {
+                [claim] => vec![self.line.send(Verb::Post("v1/acquire"), Some(&body(claim))).await],
+                _ => self.batch(part.iter().map(body).collect(), Vec::new(), Vec::new()).await,
+            };
+            for (claim, reply) in part.iter().zip(replies) {
+                let claimed = reply.and_then(|reply| words::claimed(&reply, sent));
+                match &claimed {
+                    Ok(Claimed::Queued(_)) => self.ear.still_waits(claim.lease, sent),
+                    Ok(Claimed::Busy(_)) => self.ear.forget(claim.lease),
+                    Err(error) if error.kind() == ErrorKind::InvalidInput => self.ear.forget(claim.lease),
+                    // One without an answer may be held: it is known until it is ended.
+                    Ok(Claimed::Granted(_)) | Err(_) => {}
                 }
-                Ok(Kept::Held(grant))
+                answers.push(claimed);
             }
-            202 => {
-                let place = words::place(&reply.json()?);
-                self.waits.update(keep.lease, place, self.clock.now());
-                Ok(Kept::Queued(place))
+        }
+        answers
+    }
+
+    async fn keep_all(&self, keeps: &[Keep]) -> Vec<Result<Kept>> {
+        let mut answers = Vec::with_capacity(keeps.len());
+        for part in parts(keeps, |_| 0) {
+            let sent = self.clock.now();
+            let replies = match part {
+                [keep] => vec![self.line.send(Verb::Post("v1/renew"), Some(&words::renew(keep))).await],
+                _ => self.batch(Vec::new(), part.iter().map(words::renew).collect(), Vec::new()).await,
+            };
+            for (keep, reply) in part.iter().zip(replies) {
+                let kept = reply.and_then(|reply| words::kept(&reply, sent));
+                match &kept {
+                    Ok(Kept::Queued(_)) => self.ear.still_waits(keep.lease, sent),
+                    Ok(Kept::Gone(_)) => self.ear.forget(keep.lease),
+                    Ok(Kept::Held(_)) | Err(_) => {}
+                }
+                answers.push(kept);
             }
-            410 => {
-                self.forget(keep.lease);
-                Ok(Kept::Gone(words::why(&reply)))
+        }
+        answers
+    }
+
+    async fn end_all(&self, leases: &[LeaseId]) -> Vec<Result<Ended>> {
+        let mut answers = Vec::with_capacity(leases.len());
+        for part in parts(leases, |_| 0) {
+            let replies = match part {
+                [lease] => {
+                    vec![self.line.send(Verb::Post("v1/release"), Some(&words::release(*lease))).await]
+                }
+                _ => {
+                    let releases = part.iter().copied().map(words::release).collect();
+                    self.batch(Vec::new(), Vec::new(), releases).await
+                }
+            };
+            for (lease, reply) in part.iter().zip(replies) {
+                let ended = reply.and_then(|reply| words::ended(&reply));
+                if ended.is_ok() {
+                    self.ear.forget(*lease);
+                }
+                answers.push(ended);
             }
-            _ => Err(words::refusal("renew", &reply)),
+        }
+        answers
+    }
+
+    /// One trip for many requests; when it fails, it failed for each.
+    async fn batch(
+        &self,
+        acquire: Vec<AcquireRequest>,
+        renew: Vec<RenewRequest>,
+        release: Vec<ReleaseRequest>,
+    ) -> Vec<Result<Reply>> {
+        let count = acquire.len() + renew.len() + release.len();
+        let body = BatchRequest { acquire, renew, release };
+        match self.line.send_batch(&body, count).await {
+            Ok(replies) => replies.into_iter().map(Ok).collect(),
+            Err(error) => (0..count)
+                .map(|_| Err(Error::new(error.kind(), error.operation(), error.what().to_owned())))
+                .collect(),
         }
     }
 
-    async fn end(&self, lease: LeaseId) -> Result<Ended> {
-        self.waits.remove(lease);
-        let body = ReleaseRequest { lease: words::lease_text(lease) };
-        let reply = self.line.send(Verb::Post("v1/release"), Some(&body), Duration::ZERO).await?;
-        if reply.status != 204 {
-            return Err(words::refusal("release", &reply));
-        }
-        self.forget(lease);
-        Ok(words::ended(&reply))
-    }
-
-    fn forget(&self, lease: LeaseId) {
-        self.waits.remove(lease);
-        self.held.lock().remove(&lease);
-    }
-
-    async fn list(&self, query: &Query) -> Result<Page> {
+    async fn list_all(&self, query: &Query) -> Result<Page> {
         let path = match query.kind {
             Kind::Leases => "v1/leases",
             Kind::Waiters => "v1/waiters",
@@ -181,12 +176,12 @@ impl Client {
         Ok(page)
     }
 
-    async fn force(&self, lease: Digest, how: Force) -> Result<Forced> {
+    async fn force_one(&self, lease: Digest, how: Force) -> Result<Forced> {
         let path = match how {
             Force::Revoke => format!("v1/leases/{lease}"),
             Force::Now => format!("v1/leases/{lease}?now=true"),
         };
-        let reply = self.line.send::<()>(Verb::Delete(&path), None, Duration::ZERO).await?;
+        let reply = self.line.send::<()>(Verb::Delete(&path), None).await?;
         match reply.status {
             202 => Ok(Forced::Asked),
             204 => Ok(Forced::Ended),
@@ -195,64 +190,85 @@ impl Client {
         }
     }
 
-    async fn ping(&self) -> Result<()> {
-        let reply: Reply = self.line.send::<()>(Verb::Get("health/ready"), None, Duration::ZERO).await?;
+    async fn ask(&self) -> Result<()> {
+        let reply = self.line.send::<()>(Verb::Get("health/ready"), None).await?;
         match reply.status {
             200 => Ok(()),
             status => Err(Error::unavailable("ping", format!("the server is not ready status={status}"))),
         }
     }
 
-    async fn close(&self) {
-        let waiting = self.waits.clear();
-        let left: HashSet<LeaseId> = self.held.lock().drain().chain(waiting).collect();
-        let ends = stream::iter(left).for_each_concurrent(ABREAST, async |lease| {
-            if let Err(error) = self.end(lease).await {
-                tracing::debug!(lock.lease = %lease.digest(), %error, "a lease was left to its ttl");
-            }
-        });
-        // Whatever is left then ends with its ttl.
-        let _ = tokio::time::timeout(CLOSE, ends).await;
+    async fn shut(&self) {
+        self.ear.stop();
+        let left = self.ear.clear();
+        // Whatever cannot be ended now ends with its ttl.
+        if !left.is_empty() && tokio::time::timeout(CLOSE, self.end_all(&left)).await.is_err() {
+            tracing::debug!(left = left.len(), "leases were left to their ttl");
+        }
     }
+}
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        self.ear.stop();
+    }
+}
+
+/// Cuts elements into parts of one trip each, in their order.
+fn parts<T>(all: &[T], weight: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+    let mut rest = all;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let mut fits = |element: &T| {
+            bytes += weight(element);
+            bytes <= BATCH.1
+        };
+        // An element that is too heavy for a batch goes by itself.
+        let count = rest.iter().take(BATCH.0).take_while(|element| fits(element)).count().max(1);
+        let (part, left) = rest.split_at_checked(count)?;
+        rest = left;
+        Some(part)
+    })
+}
+
+/// About how many bytes of a body a claim takes.
+fn weight(claim: &Claim) -> usize {
+    let names: usize = claim.names.iter().map(|name| name.as_str().len() + 4).sum();
+    let meta = claim.meta.iter().flat_map(|meta| meta.iter());
+    names + meta.map(|(key, value)| key.len() + value.len() + 8).sum::<usize>() + claim.replaces.len() * 40
 }
 
 impl Provider for Http {
     fn caps(&self) -> &Caps {
-        &self.0.caps
+        &self.caps
     }
 
     fn claim<'a>(&'a self, claims: &'a [Claim]) -> Fut<'a, Vec<Result<Claimed>>> {
-        let client = &self.0;
-        let one = move |claim: &'a Claim| async move { client.claim(claim).await };
-        Box::pin(stream::iter(claims.iter().map(one)).buffered(ABREAST).collect())
+        Box::pin(self.claim_all(claims))
     }
 
     fn keep<'a>(&'a self, keeps: &'a [Keep]) -> Fut<'a, Vec<Result<Kept>>> {
-        let client = &self.0;
-        let one = move |keep: &'a Keep| async move { client.keep(keep).await };
-        Box::pin(stream::iter(keeps.iter().map(one)).buffered(ABREAST).collect())
+        Box::pin(self.keep_all(keeps))
     }
 
     fn end<'a>(&'a self, leases: &'a [LeaseId]) -> Fut<'a, Vec<Result<Ended>>> {
-        let client = &self.0;
-        let one = move |lease: &'a LeaseId| async move { client.end(*lease).await };
-        Box::pin(stream::iter(leases.iter().map(one)).buffered(ABREAST).collect())
+        Box::pin(self.end_all(leases))
     }
 
     fn list<'a>(&'a self, query: &'a Query) -> Fut<'a, Result<Page>> {
-        Box::pin(self.0.list(query))
+        Box::pin(self.list_all(query))
     }
 
     fn force<'a>(&'a self, lease: Digest, how: Force) -> Fut<'a, Result<Forced>> {
-        Box::pin(self.0.force(lease, how))
+        Box::pin(self.force_one(lease, how))
     }
 
     fn ping(&self) -> Fut<'_, Result<()>> {
-        Box::pin(self.0.ping())
+        Box::pin(self.ask())
     }
 
     fn listen(&self, listener: Arc<dyn Listener>) {
-        self.0.waits.listen(listener);
+        self.ear.listen(listener);
     }
 
     fn immediate(&self) -> Option<Arc<dyn Immediate>> {
@@ -264,6 +280,23 @@ impl Provider for Http {
     }
 
     fn close(&self) -> Fut<'_, ()> {
-        Box::pin(self.0.close())
+        Box::pin(self.shut())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_have_every_element_in_order_and_are_bounded() {
+        let all: Vec<usize> = (0..1_234).collect();
+        let cut: Vec<&[usize]> = parts(&all, |_| 0).collect();
+        assert_eq!(cut.concat(), all);
+        assert!(cut.iter().all(|part| part.len() <= BATCH.0));
+        let heavy = [BATCH.1 + 1, 1, BATCH.1, 1];
+        let cut: Vec<&[usize]> = parts(&heavy, |bytes| *bytes).collect();
+        assert_eq!(cut, [&heavy[..1], &heavy[1..2], &heavy[2..3], &heavy[3..]]);
+        assert_eq!(parts(&all[..0], |_| 0).count(), 0);
     }
 }

@@ -6,21 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure_wire::{
-    AcquireRequest, Fields, Granted, Lease, LeaseText, Leases, ModeWord, Place, Problem, Waiter, Waiters,
-    Want,
+    AcquireRequest, Fields, Granted, Lease, LeaseText, Leases, ModeWord, Place, Problem, ReleaseRequest,
+    RenewRequest, Waiter, Waiters, Want,
 };
 
 use super::line::Reply;
 use crate::claim::{Claim, Digest, LeaseId, Meta, Mode, Origin, Pick};
 use crate::clock::Instant;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lease::{Ended, Grant, HeldBy, Listed, Queued, Why};
+use crate::lease::{Claimed, Ended, Grant, HeldBy, Kept, Listed, Queued, Why};
 use crate::limits;
 use crate::name::{Name, Names};
+use crate::provider::Keep;
 use crate::token::TokenBlock;
 
 /// Whole milliseconds, rounded up: a time that is asked for is never shortened.
-pub(super) fn millis(span: Duration) -> u64 {
+fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
@@ -28,8 +29,8 @@ pub(super) fn lease_text(lease: LeaseId) -> LeaseText {
     LeaseText(lease.reveal())
 }
 
-/// The body of an acquire that waits for `wait` in the call.
-pub(super) fn acquire(claim: &Claim, wait: Duration) -> AcquireRequest {
+/// The body of an acquire, about which `listener` is told.
+pub(super) fn acquire(claim: &Claim, listener: LeaseId) -> AcquireRequest {
     let (mode, take, of) = match claim.mode {
         Mode::Exclusive => (ModeWord::Exclusive, None, None),
         Mode::Shared => (ModeWord::Shared, None, None),
@@ -50,13 +51,28 @@ pub(super) fn acquire(claim: &Claim, wait: Duration) -> AcquireRequest {
         want,
         count,
         ttl_ms: Some(millis(claim.ttl)),
-        wait_ms: Some(millis(wait)),
+        wait_ms: None,
         hold_at_least_ms: (!claim.linger.is_zero()).then(|| millis(claim.linger)),
         holder: fields.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         reserve: (claim.tokens > NonZeroU32::MIN).then(|| claim.tokens.get()),
         queue: claim.wait,
         replaces: claim.replaces.iter().copied().map(lease_text).collect(),
+        listener: Some(lease_text(listener)),
     }
+}
+
+/// The body of a renewal.
+pub(super) fn renew(keep: &Keep) -> RenewRequest {
+    RenewRequest {
+        lease: lease_text(keep.lease),
+        ttl_ms: Some(millis(keep.ttl)),
+        reserve: (keep.tokens > 0).then_some(keep.tokens),
+    }
+}
+
+/// The body of a release.
+pub(super) fn release(lease: LeaseId) -> ReleaseRequest {
+    ReleaseRequest { lease: lease_text(lease) }
 }
 
 /// A grant whose request was sent at `sent`.
@@ -71,12 +87,49 @@ pub(super) fn grant(granted: &Granted, sent: Instant) -> Result<Grant> {
     Ok(grant)
 }
 
-pub(super) fn place(place: &Place) -> Queued {
+/// The answer to an acquire that was sent at `sent`.
+pub(super) fn claimed(reply: &Reply, sent: Instant) -> Result<Claimed> {
+    Ok(match reply.status {
+        200 | 201 => {
+            let mut grant = grant(&reply.granted()?, sent)?;
+            grant.repeated = reply.status == 200;
+            Claimed::Granted(grant)
+        }
+        202 => Claimed::Queued(place(&reply.place()?)),
+        409 => Claimed::Busy(reply.problem().map(held_by).unwrap_or_default()),
+        // The id was ended before: it is never granted.
+        410 => Claimed::Busy(HeldBy::default()),
+        _ => return Err(refusal("acquire", reply)),
+    })
+}
+
+/// The answer to a renewal that was sent at `sent`.
+pub(super) fn kept(reply: &Reply, sent: Instant) -> Result<Kept> {
+    Ok(match reply.status {
+        200 => Kept::Held(grant(&reply.granted()?, sent)?),
+        202 => Kept::Queued(place(&reply.place()?)),
+        410 => Kept::Gone(why(reply.problem().and_then(|problem| problem.why.as_deref()))),
+        _ => return Err(refusal("renew", reply)),
+    })
+}
+
+/// The answer to a release.
+pub(super) fn ended(reply: &Reply) -> Result<Ended> {
+    match (reply.status, reply.ended.as_deref()) {
+        (204, Some("not-held")) => Ok(Ended::NotHeld),
+        (204, Some("lingering")) => Ok(Ended::Lingering),
+        (204, Some("withdrawn")) => Ok(Ended::Withdrawn),
+        (204, _) => Ok(Ended::Released),
+        _ => Err(refusal("release", reply)),
+    }
+}
+
+fn place(place: &Place) -> Queued {
     Queued::new(place.ahead, place.expires_in_ms.map(Duration::from_millis))
 }
 
 /// Who is in the way. It is for people: what is not understood is left out.
-pub(super) fn held_by(problem: &Problem) -> HeldBy {
+fn held_by(problem: &Problem) -> HeldBy {
     let holder = problem.held_by.clone().unwrap_or_default();
     HeldBy {
         name: holder.name.and_then(|name| Name::new(name).ok()),
@@ -87,19 +140,10 @@ pub(super) fn held_by(problem: &Problem) -> HeldBy {
     }
 }
 
-pub(super) fn why(reply: &Reply) -> Why {
-    let word = reply.problem().and_then(|problem| problem.why).unwrap_or_default();
+/// Why a lease is gone, from its word.
+pub(super) fn why(word: Option<&str>) -> Why {
     let known = [Why::Expired, Why::Forced, Why::Store];
-    known.into_iter().find(|why| why.word() == word).unwrap_or(Why::Unknown)
-}
-
-pub(super) fn ended(reply: &Reply) -> Ended {
-    match reply.ended.as_deref() {
-        Some("not-held") => Ended::NotHeld,
-        Some("lingering") => Ended::Lingering,
-        Some("withdrawn") => Ended::Withdrawn,
-        _ => Ended::Released,
-    }
+    known.into_iter().find(|why| Some(why.word()) == word).unwrap_or(Why::Unknown)
 }
 
 /// What the server refused, as an error of this library.
@@ -109,11 +153,13 @@ pub(super) fn refusal(operation: &'static str, reply: &Reply) -> Error {
         return Error::unavailable(operation, what);
     };
     match reply.status {
-        429 if problem.limit.as_deref() == Some("max_waiters") => Error::invalid("waiters", problem.detail),
-        400 | 413 | 415 => Error::invalid(field(problem.field.as_deref(), operation), problem.detail),
-        410 => Error::lost(operation, problem.detail),
-        500 => Error::new(ErrorKind::Internal, operation, problem.detail),
-        _ => Error::unavailable(operation, problem.detail),
+        429 if problem.limit.as_deref() == Some("max_waiters") => {
+            Error::invalid("waiters", problem.detail.clone())
+        }
+        400 | 413 | 415 => Error::invalid(field(problem.field.as_deref(), operation), problem.detail.clone()),
+        410 => Error::lost(operation, problem.detail.clone()),
+        500 => Error::new(ErrorKind::Internal, operation, problem.detail.clone()),
+        _ => Error::unavailable(operation, problem.detail.clone()),
     }
 }
 
@@ -200,6 +246,6 @@ fn meta(fields: &Fields) -> Option<Arc<Meta>> {
 }
 
 /// A value that the server should not have sent. The outcome is unknown, so the caller settles it.
-fn strange(error: Error) -> Error {
+pub(super) fn strange(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::unavailable("http", "an answer that is not understood").with_source(error)
 }
