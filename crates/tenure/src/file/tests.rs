@@ -379,7 +379,8 @@ async fn a_closed_provider_has_given_up_its_local_leases_and_nothing_of_it_is_le
     let directory = tempfile::tempdir().unwrap();
     let file = File::open(directory.path(), Clock::system()).await.unwrap();
     let other = File::open(directory.path(), Clock::system()).await.unwrap();
-    claim(&file, &claim_on(&["a"])).await.unwrap();
+    let held = claim_on(&["a"]);
+    claim(&file, &held).await.unwrap();
     assert!(matches!(claim(&other, &claim_on(&["a"])).await, Ok(Claimed::Busy(_))));
     let seats = || std::fs::read_dir(directory.path().join("seats")).unwrap().count();
     assert_eq!(seats(), 4);
@@ -387,6 +388,9 @@ async fn a_closed_provider_has_given_up_its_local_leases_and_nothing_of_it_is_le
     assert!(matches!(claim(&other, &claim_on(&["a"])).await, Ok(Claimed::Granted(_))));
     assert_eq!(kind(claim(&file, &claim_on(&["b"])).await), ErrorKind::Unavailable);
     assert_eq!(kind(file.list(&Query::new(Kind::Leases, "")).await), ErrorKind::Unavailable);
+    // Who still has a lease of it learns that it is gone.
+    assert!(matches!(keep(&file, held.lease, SECOND).await, Kept::Gone(_)));
+    assert_eq!(end(&file, held.lease).await, Ended::NotHeld);
     file.close().await;
     assert_eq!(seats(), 2);
 }
