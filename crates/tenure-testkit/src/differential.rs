@@ -16,7 +16,7 @@ use tenure::lease::{Claimed, Ended, Grant, Kept, Kind, Query};
 use tenure::memory::TokenSource;
 use tenure::memory::table::Table;
 use tenure::name::Names;
-use tenure::provider::{Event, Force, Forced, Immediate, Keep, Ticket};
+use tenure::provider::{Event, Forced, Immediate, Keep, Ticket};
 use tenure::token::Epoch;
 use tenure::{Claim, FencingToken, Result};
 
