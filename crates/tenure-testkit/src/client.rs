@@ -15,7 +15,7 @@ use tenure::{Claim, Clock, LeaseId, Mode, Result};
 use tokio::sync::Notify;
 
 /// For how long the news of a grant may be under way to a waiter at the other end of a network.
-const PUSH: Duration = Duration::from_millis(1_500);
+const PUSH: Duration = Duration::from_secs(3);
 
 /// A process that speaks to a store in the words of the contract.
 pub struct Client {
@@ -142,9 +142,14 @@ impl Client {
         }
     }
 
-    /// Why a lease is gone that the test expects to be gone.
+    /// Why a lease is gone that the test expects to be gone. One that waited may learn a moment late that it is.
     pub async fn gone(&self, claim: &Claim) -> Why {
-        match self.keep(claim).await {
+        let mut kept = self.keep(claim).await;
+        let lost = |event: &Event| matches!(event, Event::Lost(lease, _) if *lease == claim.lease);
+        if matches!(kept, Ok(Kept::Queued(_))) && self.tells(PUSH, lost).await {
+            kept = self.keep(claim).await;
+        }
+        match kept {
             Ok(Kept::Gone(why)) => why,
             other => panic!("expected {} to be gone, got {other:?}", claim.names),
         }

@@ -165,6 +165,7 @@ macro_rules! conformance {
                         close_releases_what_was_forgotten
                         close_says_what_it_could_not_release
                         what_is_dropped_while_the_store_is_away_ends_with_its_ttl
+                        a_claim_for_another_that_loses_its_place_takes_nothing
                         nothing_is_left_after_random_faults_and_cancellations
                     }
                     g05_ownership {

@@ -184,7 +184,7 @@ impl Engine {
         }
         self.start();
         let ttl = claim.ttl;
-        let mut pursuit = Pursuit::new(self, claim);
+        let mut pursuit = Pursuit::new(self, claim).for_another();
         match pursuit.run(until).await? {
             Outcome::Granted { grant, confirm: false } => Ok(Claimed::Granted(grant)),
             Outcome::Granted { confirm: true, .. } => self.confirm(pursuit.lease(), ttl, until).await,
@@ -232,6 +232,10 @@ impl Engine {
     /// Forgets a lease and lets the reaper end it.
     fn abandon(&self, lease: &HeldLease) {
         self.keepalive.remove(&lease.id);
+        if lease.lost(self.clock.now()) == Some(Why::Store) {
+            // Ended when the locks were closed: the store takes no more requests.
+            return;
+        }
         self.reap(lease.id, lease.ttl());
     }
 

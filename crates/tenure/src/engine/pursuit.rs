@@ -78,22 +78,44 @@ pub(crate) struct Pursuit {
     asked: bool,
     /// Whether the place in the queue is kept at the deadline, for another task of the process to go on with.
     keeps_place: bool,
+    /// Whether it asks again under another id when its place is lost.
+    begins_again: bool,
 }
 
 impl Pursuit {
     pub(crate) fn new(engine: &Arc<Engine>, claim: Claim) -> Self {
-        Pursuit { engine: Arc::clone(engine), claim, mailbox: None, asked: false, keeps_place: false }
+        Pursuit {
+            engine: Arc::clone(engine),
+            claim,
+            mailbox: None,
+            asked: false,
+            keeps_place: false,
+            begins_again: true,
+        }
     }
 
     /// Goes on with a claim that another task gave up, in its place in the queue.
     pub(crate) fn adopt(engine: &Arc<Engine>, adopted: Adoptable) -> Self {
         let Adoptable { claim, mailbox } = adopted;
-        Pursuit { engine: Arc::clone(engine), claim, mailbox, asked: true, keeps_place: false }
+        Pursuit {
+            engine: Arc::clone(engine),
+            claim,
+            mailbox,
+            asked: true,
+            keeps_place: false,
+            begins_again: true,
+        }
     }
 
     /// With its place in the queue kept at the deadline: the caller withdraws it, or another task adopts it.
     pub(crate) fn for_cohort(mut self) -> Self {
         self.keeps_place = true;
+        self
+    }
+
+    /// With a lease id that its caller knows the claim by: when its place is lost, it does not begin again with another.
+    pub(crate) fn for_another(mut self) -> Self {
+        self.begins_again = false;
         self
     }
 
@@ -126,6 +148,10 @@ impl Pursuit {
                         return Ok(outcome);
                     }
                 }
+            }
+            if !self.begins_again {
+                self.settle();
+                return Ok(Outcome::Busy(HeldBy::default()));
             }
             // The place in the queue is lost: begin again with a fresh id.
             self.renew_claim();

@@ -232,6 +232,7 @@ impl Table {
             waiting.touched = now;
         }
         self.refresh(now, &claim.names);
+        self.promote(now, claim.lease);
         match self.leases.get(&claim.lease).map(|lease| &lease.state) {
             Some(State::Held(held)) if !held.ended => {
                 let mut grant = self.grant_of(keep.lease);

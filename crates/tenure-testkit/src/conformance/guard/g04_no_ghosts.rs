@@ -272,6 +272,24 @@ pub async fn what_is_dropped_while_the_store_is_away_ends_with_its_ttl(stage: St
     stage.quiet(&near, SHORT).await;
 }
 
+/// A claim for another, under its own lease id, that loses its place while it waits says so, and takes nothing under an id
+/// that nobody knows.
+pub async fn a_claim_for_another_that_loses_its_place_takes_nothing(stage: Stage) {
+    let (locks, near) = (stage.far().await.0, stage.client().await);
+    let held = near.ask("x");
+    near.hold(&held).await;
+    let claim = near.ask("x");
+    let lease = claim.lease;
+    let waiting = tokio::spawn(async move { locks.claim(claim, SHORT * 3).await });
+    stage.pass(SHORT / 10).await;
+    near.provider().force(lease.digest(), tenure::provider::Force::Now).await.unwrap();
+    stage.pass(SHORT / 10).await;
+    near.end(&held).await;
+    let answer = waiting.await.unwrap();
+    assert!(matches!(answer, Ok(tenure::lease::Claimed::Busy(_))), "{answer:?}");
+    stage.quiet(&near, SHORT).await;
+}
+
 /// Tasks of two processes over wires that lose a fifth of all trips: what a guard believes is so, and nothing is left.
 pub async fn nothing_is_left_after_random_faults_and_cancellations(stage: Stage) {
     use rand::{Rng, SeedableRng, rngs::StdRng};
