@@ -1,18 +1,21 @@
 //! The RAII handle of a lease.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::Engine;
 use super::cohort::Released;
 use super::held::HeldLease;
-use super::spares;
+use super::spares::Lent;
 use crate::claim::{Digest, LeaseId};
 use crate::error::{Error, Result};
 use crate::lease::{Ended, Why};
 use crate::name::Names;
-use crate::provider::{Immediate, Ticket};
+use crate::provider::Ticket;
 use crate::token::FencingToken;
 
 /// A lease that is held. One type for every mode.
@@ -129,28 +132,37 @@ impl Guard {
     ///
     /// # Cancel safety
     /// Dropped half-way, the lease is ended in the background, as by dropping the guard.
-    pub async fn release(mut self) -> Result<()> {
-        let Some(kind) = self.0.0.take() else {
-            return Ok(());
-        };
-        match kind {
-            Kind::Thin { store, names, ticket } => {
-                let held = store.holds(&names, ticket);
-                store.give(&names, ticket);
-                spares::give_back(store);
-                held.then_some(()).ok_or_else(|| gone(Why::Forced))
+    #[inline]
+    pub fn release(self) -> impl Future<Output = Result<()>> + Send + use<> {
+        let mut hold = self.0;
+        let mut leased: Option<Pin<Box<dyn Future<Output = Result<()>> + Send>>> = None;
+        poll_fn(move |context| {
+            if let Some(Kind::Thin { store, names, ticket }) = &hold.0 {
+                let held = store.give(names, *ticket);
+                hold.0 = None;
+                return Poll::Ready(if held { Ok(()) } else { Err(gone(Why::Forced)) });
             }
-            Kind::Leased { engine, lease, local, .. } => release(&engine, &lease, local).await,
-        }
+            if let Some(Kind::Leased { engine, lease, local, .. }) = hold.0.take() {
+                leased = Some(Box::pin(release(engine, lease, local)));
+            }
+            leased.as_mut().map_or(Poll::Ready(Ok(())), |release| release.as_mut().poll(context))
+        })
     }
 }
 
-async fn release(engine: &Arc<Engine>, lease: &Arc<HeldLease>, local: bool) -> Result<()> {
+#[cold]
+fn abandon(engine: &Arc<Engine>, lease: &Arc<HeldLease>, local: bool) {
+    if !local || engine.pass_on(lease) == Released::End {
+        engine.abandon(lease);
+    }
+}
+
+async fn release(engine: Arc<Engine>, lease: Arc<HeldLease>, local: bool) -> Result<()> {
     let lost = lease.lost(engine.clock.now());
-    if local && engine.pass_on(lease) != Released::End {
+    if local && engine.pass_on(&lease) != Released::End {
         return lost.map_or(Ok(()), |why| Err(gone(why)));
     }
-    let ended = engine.end(lease).await?;
+    let ended = engine.end(&lease).await?;
     engine.returned(lease.id);
     match (lost, ended) {
         (Some(why), _) => Err(gone(why)),
@@ -159,6 +171,7 @@ async fn release(engine: &Arc<Engine>, lease: &Arc<HeldLease>, local: bool) -> R
     }
 }
 
+#[cold]
 fn gone(why: Why) -> Error {
     Error::lost("release", format!("the lease had ended before reason={}", why.word()))
 }
@@ -176,13 +189,14 @@ pub(crate) struct Hold(Option<Kind>);
 
 enum Kind {
     /// A name in the fast lane of a store inside this process.
-    Thin { store: Arc<dyn Immediate>, names: Names, ticket: Ticket },
+    Thin { store: Lent, names: Names, ticket: Ticket },
     /// A lease at the store. `local`: it belongs to the local tier and may be handed on.
     Leased { engine: Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken, local: bool },
 }
 
 impl Hold {
-    pub(crate) fn thin(store: Arc<dyn Immediate>, names: Names, ticket: Ticket) -> Self {
+    #[inline]
+    pub(crate) fn thin(store: Lent, names: Names, ticket: Ticket) -> Self {
         Hold(Some(Kind::Thin { store, names, ticket }))
     }
 
@@ -207,18 +221,15 @@ impl Hold {
 }
 
 impl Drop for Hold {
+    #[inline]
     fn drop(&mut self) {
-        match self.0.take() {
+        // Where it stands: to move it out would cost as much as to give a name back.
+        match &self.0 {
             None => {}
             Some(Kind::Thin { store, names, ticket }) => {
-                store.give(&names, ticket);
-                spares::give_back(store);
+                store.give(names, *ticket);
             }
-            Some(Kind::Leased { engine, lease, local, .. }) => {
-                if !local || engine.pass_on(&lease) == Released::End {
-                    engine.abandon(&lease);
-                }
-            }
+            Some(Kind::Leased { engine, lease, local, .. }) => abandon(engine, lease, *local),
         }
     }
 }

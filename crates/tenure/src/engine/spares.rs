@@ -5,6 +5,7 @@
 //! it takes locks of another one or ends.
 
 use std::cell::Cell;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::provider::Immediate;
@@ -13,15 +14,32 @@ thread_local! {
     static SPARE: Cell<Option<Arc<dyn Immediate>>> = const { Cell::new(None) };
 }
 
-/// A reference to `store`.
-pub(crate) fn borrow(store: &Arc<dyn Immediate>) -> Arc<dyn Immediate> {
-    match SPARE.try_with(Cell::take) {
-        Ok(Some(spare)) if std::ptr::addr_eq(Arc::as_ptr(&spare), Arc::as_ptr(store)) => spare,
-        _ => Arc::clone(store),
+/// A reference to a store that goes back to the thread's spare when it is dropped.
+pub(crate) struct Lent(Option<Arc<dyn Immediate>>);
+
+impl Lent {
+    /// A reference to `store`.
+    pub(crate) fn of(store: &Arc<dyn Immediate>) -> Self {
+        match SPARE.try_with(Cell::take) {
+            Ok(Some(spare)) if std::ptr::addr_eq(Arc::as_ptr(&spare), Arc::as_ptr(store)) => {
+                Lent(Some(spare))
+            }
+            _ => Lent(Some(Arc::clone(store))),
+        }
     }
 }
 
-/// Keeps a reference for the thread's next guard, unless the thread is ending.
-pub(crate) fn give_back(store: Arc<dyn Immediate>) {
-    let _ = SPARE.try_with(|spare| spare.set(Some(store)));
+impl Deref for Lent {
+    type Target = dyn Immediate;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_deref().expect("only its drop takes it")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // A thread that is ending keeps none.
+        let _ = SPARE.try_with(|spare| spare.set(self.0.take()));
+    }
 }
