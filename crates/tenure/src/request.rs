@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::claim::{Claim, Meta, Mode, Pick};
 use crate::clock::Instant;
-use crate::engine::spares::Lent;
+use crate::engine::spares::Thin;
 use crate::engine::{Guard, Hold};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -205,7 +205,7 @@ impl<'a> Request<'a> {
             return None;
         }
         let ticket = store.take(names, shared.meta.as_ref())?;
-        Some(Guard(Hold::thin(Lent::of(store), self.names.take()?, ticket)))
+        Some(Guard(Hold::thin(Thin::new(store, self.names.take()?, ticket))))
     }
 
     fn claim(self, wait: bool) -> Result<Claim> {

@@ -363,3 +363,7 @@ fn next_token(block: &mut Option<TokenBlock>, tokens: &TokenSource) -> FencingTo
     *block = rest;
     token
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;
