@@ -229,6 +229,11 @@ impl Cohorts {
         }
         turn
     }
+
+    #[cfg(all(test, feature = "shuttle"))]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shards.iter().all(|shard| shard.lock().is_empty())
+    }
 }
 
 /// Gives a turn to the first task that still waits; it comes back when there is none.

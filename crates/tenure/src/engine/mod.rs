@@ -7,6 +7,8 @@
 //! - *directly* to the store: everything else.
 
 pub(crate) mod cohort;
+#[cfg(all(test, feature = "shuttle"))]
+mod cohort_shuttle;
 mod counters;
 mod guard;
 mod held;
