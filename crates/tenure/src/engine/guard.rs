@@ -215,7 +215,8 @@ impl Drop for Hold {
                 spares::give_back(store);
             }
             Some(Kind::Leased { engine, lease, local, .. }) => {
-                if !local || engine.pass_on(&lease) == Released::End {
+                let ends = !local || engine.pass_on(&lease) == Released::End;
+                if ends {
                     engine.abandon(&lease);
                 }
             }
