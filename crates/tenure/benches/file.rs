@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p tenure --bench file`
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure here fails the run")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -64,6 +64,7 @@ impl Locks {
     }
 
     /// A lock that one holder has at a time.
+    #[inline]
     pub fn lock(&self, name: impl AsRef<str>) -> Request<'_> {
         Request::new(self, Name::new(name).map(Names::one))
     }
@@ -81,6 +82,7 @@ impl Locks {
     }
 
     /// All of these names or none, in one atomic step: no order to agree on, no deadlock between batches.
+    #[inline]
     pub fn lock_all<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Request<'_> {
         Request::new(self, Names::parse(names))
     }

@@ -1,11 +1,11 @@
 //! What is locked: [`Name`], and the sorted set [`Names`] of one claim.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use smallvec::SmallVec;
 
 use crate::error::Error;
 
@@ -25,24 +25,32 @@ impl Name {
     ///
     /// # Errors
     /// `InvalidInput` when it is empty, longer than [`Name::MAX_BYTES`] or has a control character.
+    #[inline]
     pub fn new(text: impl AsRef<str>) -> Result<Self, Error> {
-        let text = text.as_ref();
-        if text.is_empty() {
-            return Err(Error::invalid("name", "a name has at least 1 byte"));
+        Name::of(text.as_ref())
+    }
+
+    fn of(text: &str) -> Result<Self, Error> {
+        let fits = !text.is_empty() && text.len() <= Self::MAX_BYTES;
+        if fits && (is_printable_ascii(text.as_bytes()) || !text.chars().any(char::is_control)) {
+            return Ok(Name(CompactString::new(text)));
         }
-        if text.len() > Self::MAX_BYTES {
-            let length = text.len();
-            return Err(Error::invalid("name", format!("a name has at most 255 bytes bytes={length}")));
-        }
-        if !is_printable_ascii(text.as_bytes()) && text.chars().any(char::is_control) {
-            return Err(Error::invalid("name", "a name has no control characters"));
-        }
-        Ok(Name(CompactString::new(text)))
+        Err(unfit(text))
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+}
+
+/// Why a text is no name.
+#[cold]
+fn unfit(text: &str) -> Error {
+    match text.len() {
+        0 => Error::invalid("name", "a name has at least 1 byte"),
+        1..=Name::MAX_BYTES => Error::invalid("name", "a name has no control characters"),
+        length => Error::invalid("name", format!("a name has at most 255 bytes bytes={length}")),
     }
 }
 
@@ -52,13 +60,13 @@ fn is_printable_ascii(bytes: &[u8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     // The high bit of each byte that is above 0x7f, below 0x20 or 0x7f; exact as long as no byte is above 0x7f.
     let odd = |eight: u64| (eight | eight.wrapping_sub(ONES * 0x20) | eight.wrapping_add(ONES)) & HIGH;
-    let (chunks, rest) = bytes.as_chunks::<8>();
-    let mut last = [b' '; 8];
-    if let Some(start) = last.get_mut(..rest.len()) {
-        start.copy_from_slice(rest);
-    }
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
+    };
+    // The last eight may overlap the chunks before them.
+    let (chunks, _) = bytes.as_chunks::<8>();
     let whole = chunks.iter().fold(0, |found, chunk| found | odd(u64::from_le_bytes(*chunk)));
-    (whole | odd(u64::from_le_bytes(last))) == 0
+    (whole | odd(u64::from_le_bytes(*last))) == 0
 }
 
 impl AsRef<str> for Name {
@@ -89,16 +97,17 @@ impl fmt::Debug for Name {
 #[derive(Clone)]
 pub struct Names(Few);
 
-/// One and two names, by far the most usual, need no allocation of their own.
+/// As small as a name: requests and guards are moved about with it, and nearly all have one name.
 #[derive(Clone)]
 enum Few {
     One(Name),
-    Two([Name; 2]),
+    Two(Box<[Name; 2]>),
     Many(Arc<[Name]>),
 }
 
 impl Names {
     /// One name.
+    #[inline]
     pub fn one(name: Name) -> Self {
         Names(Few::One(name))
     }
@@ -108,10 +117,7 @@ impl Names {
     /// # Errors
     /// `InvalidInput` when there is none, or one of them twice.
     pub fn new(names: impl IntoIterator<Item = Name>) -> Result<Self, Error> {
-        let mut names: SmallVec<[Name; 2]> = names.into_iter().collect();
-        names.sort_unstable();
-        check_sorted(&names)?;
-        Ok(Names::few(names))
+        Names::collect(names.into_iter().map(Ok))
     }
 
     /// Several names in the order in which they are preferred: what a claim on any of them takes first.
@@ -119,7 +125,7 @@ impl Names {
     /// # Errors
     /// `InvalidInput` when there is none, or one of them twice.
     pub fn ranked(names: impl IntoIterator<Item = Name>) -> Result<Self, Error> {
-        let names: SmallVec<[Name; 2]> = names.into_iter().collect();
+        let names: Vec<Name> = names.into_iter().collect();
         let mut sorted = names.clone();
         sorted.sort_unstable();
         check_sorted(&sorted)?;
@@ -130,19 +136,48 @@ impl Names {
     ///
     /// # Errors
     /// As [`Name::new`] and [`Names::new`].
+    #[inline]
     pub fn parse<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Result<Self, Error> {
-        let names = names.into_iter().map(Name::new).collect::<Result<SmallVec<[Name; 2]>, Error>>()?;
-        Names::new(names)
+        Names::collect(names.into_iter().map(Name::new))
     }
 
-    fn few(mut names: SmallVec<[Name; 2]>) -> Self {
-        match names.len() {
-            1 => Names(Few::One(names.remove(0))),
-            2 => Names(match names.into_inner() {
-                Ok(two) => Few::Two(two),
-                Err(spilled) => Few::Many(spilled.into_vec().into()),
-            }),
-            _ => Names(Few::Many(names.into_vec().into())),
+    /// Collects names; one and two, by far the most usual, without a list.
+    #[inline]
+    fn collect(mut names: impl Iterator<Item = Result<Name, Error>>) -> Result<Self, Error> {
+        let Some(first) = names.next().transpose()? else {
+            return Err(none());
+        };
+        let Some(second) = names.next().transpose()? else {
+            return Ok(Names::one(first));
+        };
+        let Some(third) = names.next().transpose()? else {
+            return Names::two(first, second);
+        };
+        let mut all = vec![first, second, third];
+        for name in names {
+            all.push(name?);
+        }
+        all.sort_unstable();
+        check_sorted(&all)?;
+        Ok(Names::few(all))
+    }
+
+    fn two(one: Name, other: Name) -> Result<Self, Error> {
+        match one.cmp(&other) {
+            Ordering::Less => Ok(Names(Few::Two(Box::new([one, other])))),
+            Ordering::Greater => Ok(Names(Few::Two(Box::new([other, one])))),
+            Ordering::Equal => Err(twice(&one)),
+        }
+    }
+
+    fn few(names: Vec<Name>) -> Self {
+        let names = match <[Name; 1]>::try_from(names) {
+            Ok([name]) => return Names::one(name),
+            Err(names) => names,
+        };
+        match <[Name; 2]>::try_from(names) {
+            Ok(two) => Names(Few::Two(Box::new(two))),
+            Err(names) => Names(Few::Many(names.into())),
         }
     }
 
@@ -155,7 +190,7 @@ impl Names {
     pub fn as_slice(&self) -> &[Name] {
         match &self.0 {
             Few::One(name) => std::slice::from_ref(name),
-            Few::Two(names) => names,
+            Few::Two(names) => names.as_slice(),
             Few::Many(names) => names,
         }
     }
@@ -190,13 +225,23 @@ impl Eq for Names {}
 
 fn check_sorted(names: &[Name]) -> Result<(), Error> {
     if names.is_empty() {
-        return Err(Error::invalid("names", "a claim has at least 1 name"));
+        return Err(none());
     }
     let mut pairs = names.iter().zip(names.iter().skip(1));
     if let Some((name, _)) = pairs.find(|(one, next)| one == next) {
-        return Err(Error::invalid("names", format!("a claim has each name once name={name}")));
+        return Err(twice(name));
     }
     Ok(())
+}
+
+#[cold]
+fn none() -> Error {
+    Error::invalid("names", "a claim has at least 1 name")
+}
+
+#[cold]
+fn twice(name: &Name) -> Error {
+    Error::invalid("names", format!("a claim has each name once name={name}"))
 }
 
 impl<'a> IntoIterator for &'a Names {
@@ -252,6 +297,19 @@ mod tests {
                 bytes[position] = byte;
                 assert_eq!(is_printable_ascii(&bytes), (0x20..0x7f).contains(&byte), "{position} {byte:#x}");
             }
+        }
+    }
+
+    #[test]
+    fn a_short_name_is_as_free_of_control_characters_as_a_long_one() {
+        for byte in 0..0x80 {
+            let printable = (0x20..0x7f).contains(&byte);
+            assert_eq!(is_printable_ascii(&[b'a', byte]), printable, "{byte:#x}");
+            assert_eq!(
+                Name::new(std::str::from_utf8(&[b'a', byte]).unwrap()).is_ok(),
+                printable,
+                "{byte:#x}"
+            );
         }
     }
 

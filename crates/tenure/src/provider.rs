@@ -175,7 +175,7 @@ pub trait Immediate: Debug + Send + Sync {
     /// Takes all names exclusively if they are free and nobody waits for them.
     fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<Ticket>;
 
-    /// Gives back what `take` gave; false when it was not held any more.
+    /// Gives back what `take` gave; false when it was not held any more, or asked for.
     fn give(&self, names: &Names, ticket: Ticket) -> bool;
 
     /// Ends a lease or withdraws a claim, as [`Provider::end`] does.

@@ -1,11 +1,15 @@
 //! A request for locks, before it is sent.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::claim::{Claim, Meta, Mode, Pick};
 use crate::clock::Instant;
-use crate::engine::{Guard, Hold, spares};
+use crate::engine::spares::Thin;
+use crate::engine::{Guard, Hold};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::locks::Locks;
@@ -17,14 +21,15 @@ use crate::name::{Name, Names};
 pub struct Request<'a> {
     locks: &'a Locks,
     names: Option<Names>,
-    ttl: Duration,
     /// What most requests have not; apart, so that they stay small.
     more: Option<Box<More>>,
 }
 
-/// What makes a request other than an exclusive one for all of its names.
+/// What makes a request other than an exclusive one for all of its names with the usual ttl.
 #[derive(Debug)]
 struct More {
+    /// That of the locks, if it is none of its own.
+    ttl: Option<Duration>,
     mode: Mode,
     pick: Pick,
     linger: Duration,
@@ -35,6 +40,7 @@ struct More {
 impl Default for More {
     fn default() -> Self {
         More {
+            ttl: None,
             mode: Mode::Exclusive,
             pick: Pick::All,
             linger: Duration::ZERO,
@@ -44,13 +50,22 @@ impl Default for More {
     }
 }
 
+impl More {
+    /// Whether all that it says is a ttl: nothing to a lock that does not expire.
+    fn is_plain(&self) -> bool {
+        let More { ttl: _, mode, pick, linger, holder, wrong } = self;
+        let usual = *mode == Mode::Exclusive && *pick == Pick::All && linger.is_zero();
+        usual && holder.is_empty() && wrong.is_none()
+    }
+}
+
 impl<'a> Request<'a> {
     /// An exclusive request for all of `names`.
+    #[inline]
     pub(crate) fn new(locks: &'a Locks, names: Result<Names>) -> Self {
-        let ttl = locks.0.ttl;
         match names {
-            Ok(names) => Request { locks, names: Some(names), ttl, more: None },
-            Err(error) => Request { locks, names: None, ttl, more: None }.wrong(error),
+            Ok(names) => Request { locks, names: Some(names), more: None },
+            Err(error) => Request { locks, names: None, more: None }.wrong(error),
         }
     }
 
@@ -70,6 +85,7 @@ impl<'a> Request<'a> {
     }
 
     /// The first thing that is wrong with a request is what its verb reports.
+    #[cold]
     fn wrong(mut self, error: Error) -> Self {
         self.more().wrong.get_or_insert(error);
         self
@@ -78,7 +94,7 @@ impl<'a> Request<'a> {
     /// How long the lease outlives a holder that has died or lost the store. Defaults to 30 s; from 100 ms to 24 h. While the
     /// guard lives the lease is renewed at a third of it.
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = ttl;
+        self.more().ttl = Some(ttl);
         match limits::check_ttl(ttl) {
             Ok(()) => self,
             Err(error) => self.wrong(error),
@@ -123,12 +139,15 @@ impl<'a> Request<'a> {
     ///
     /// # Cancel safety
     /// Dropped, it leaves nothing held and no place in a queue; only while the store is down may that take up to one ttl.
-    pub async fn acquire(mut self) -> Result<Guard> {
-        if let Some(guard) = self.at_once() {
-            return Ok(guard);
-        }
-        let guard = Box::pin(self.within(Duration::MAX)).await?;
-        guard.ok_or_else(|| Error::internal("acquire", "a wait without an end has ended"))
+    #[inline]
+    pub fn acquire(self) -> impl Future<Output = Result<Guard>> + Send + use<'a> {
+        let mut attempt = Attempt::New(self);
+        poll_fn(move |context| match attempt.poll(context, Duration::MAX) {
+            Poll::Ready(Ok(Some(guard))) => Poll::Ready(Ok(guard)),
+            Poll::Ready(Ok(None)) => Poll::Ready(Err(ended_endless())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        })
     }
 
     /// Asks once. `None` when the lock is busy.
@@ -138,8 +157,9 @@ impl<'a> Request<'a> {
     ///
     /// # Cancel safety
     /// As [`acquire`](Self::acquire).
-    pub async fn try_acquire(self) -> Result<Option<Guard>> {
-        self.try_acquire_for(Duration::ZERO).await
+    #[inline]
+    pub fn try_acquire(self) -> impl Future<Output = Result<Option<Guard>>> + Send + use<'a> {
+        self.try_acquire_for(Duration::ZERO)
     }
 
     /// Waits until the lock is free, at most for `patience`; a last try is made at its end. Zero is one try.
@@ -149,12 +169,13 @@ impl<'a> Request<'a> {
     ///
     /// # Cancel safety
     /// As [`acquire`](Self::acquire).
-    pub async fn try_acquire_for(mut self, patience: Duration) -> Result<Option<Guard>> {
-        if let Some(guard) = self.at_once() {
-            return Ok(Some(guard));
-        }
-        // Boxed, so that the way that needs no waiting stays small.
-        Box::pin(self.within(patience)).await
+    #[inline]
+    pub fn try_acquire_for(
+        self,
+        patience: Duration,
+    ) -> impl Future<Output = Result<Option<Guard>>> + Send + use<'a> {
+        let mut attempt = Attempt::New(self);
+        poll_fn(move |context| attempt.poll(context, patience))
     }
 
     async fn within(self, patience: Duration) -> Result<Option<Guard>> {
@@ -172,20 +193,24 @@ impl<'a> Request<'a> {
     }
 
     /// The immediate way, where the store has one, the request is of its kind, and the names are free.
+    #[inline]
     fn at_once(&mut self) -> Option<Guard> {
         let shared = &self.locks.0;
         let store = shared.engine.immediate.as_ref()?;
         let names = self.names.as_ref()?;
-        if self.more.is_some() || names.len() > shared.max_names || !shared.engine.is_open() {
+        if self.more.as_ref().is_some_and(|more| !more.is_plain()) || !shared.engine.is_open() {
+            return None;
+        }
+        if names.single().is_none() && names.len() > shared.max_names {
             return None;
         }
         let ticket = store.take(names, shared.meta.as_ref())?;
-        Some(Guard(Hold::thin(spares::borrow(store), self.names.take()?, ticket)))
+        Some(Guard(Hold::thin(Thin::new(store, self.names.take()?, ticket))))
     }
 
     fn claim(self, wait: bool) -> Result<Claim> {
         let shared = &self.locks.0;
-        let More { mode, pick, linger, holder, wrong } = self.more.map(|more| *more).unwrap_or_default();
+        let More { ttl, mode, pick, linger, holder, wrong } = self.more.map(|more| *more).unwrap_or_default();
         if let Some(wrong) = wrong {
             return Err(wrong);
         }
@@ -198,7 +223,7 @@ impl<'a> Request<'a> {
         let mut claim = Claim::new(shared.engine.process, names);
         claim.mode = mode;
         claim.pick = pick;
-        claim.ttl = self.ttl;
+        claim.ttl = ttl.unwrap_or(shared.ttl);
         claim.linger = linger;
         claim.wait = wait;
         claim.meta = meta(shared.meta.as_ref(), &holder)?;
@@ -209,6 +234,45 @@ impl<'a> Request<'a> {
 
 fn closed() -> Error {
     Error::unavailable("acquire", "the locks are closed")
+}
+
+/// A request whose verb was called. Written by hand: the future of an async fn moves a request and its guard more often than
+/// to take a free lock is worth.
+enum Attempt<'a> {
+    /// Also what is left of a request whose guard was given.
+    New(Request<'a>),
+    /// Boxed, so that the way that needs no waiting stays small.
+    Waiting(Pin<Box<dyn Future<Output = Result<Option<Guard>>> + Send + 'a>>),
+}
+
+impl Attempt<'_> {
+    #[inline]
+    fn poll(&mut self, context: &mut Context<'_>, patience: Duration) -> Poll<Result<Option<Guard>>> {
+        if let Attempt::New(request) = self
+            && let Some(guard) = request.at_once()
+        {
+            return Poll::Ready(Ok(Some(guard)));
+        }
+        self.wait(context, patience)
+    }
+
+    #[cold]
+    fn wait(&mut self, context: &mut Context<'_>, patience: Duration) -> Poll<Result<Option<Guard>>> {
+        if let Attempt::New(request) = self {
+            let request =
+                Request { locks: request.locks, names: request.names.take(), more: request.more.take() };
+            *self = Attempt::Waiting(Box::pin(request.within(patience)));
+        }
+        match self {
+            Attempt::Waiting(waiting) => waiting.as_mut().poll(context),
+            Attempt::New(_) => Poll::Pending,
+        }
+    }
+}
+
+#[cold]
+fn ended_endless() -> Error {
+    Error::internal("acquire", "a wait without an end has ended")
 }
 
 /// Whether tasks of the process may hand the lease on to each other.
@@ -265,8 +329,7 @@ impl<'a> EachRequest<'a> {
         let mut guards: Vec<Option<Guard>> = Vec::with_capacity(names.len());
         if engine.immediate.is_some() {
             for name in &names {
-                let request = Request::new(locks, Ok(Names::one(name.clone())));
-                guards.push(request.ttl(ttl).at_once());
+                guards.push(Request::new(locks, Ok(Names::one(name.clone()))).at_once());
             }
         } else {
             let mut claims = Vec::with_capacity(names.len());

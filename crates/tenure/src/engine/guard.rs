@@ -1,18 +1,20 @@
 //! The RAII handle of a lease.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::Engine;
 use super::cohort::Released;
 use super::held::HeldLease;
-use super::spares;
+use super::spares::Thin;
 use crate::claim::{Digest, LeaseId};
 use crate::error::{Error, Result};
 use crate::lease::{Ended, Why};
 use crate::name::Names;
-use crate::provider::{Immediate, Ticket};
 use crate::token::FencingToken;
 
 /// A lease that is held. One type for every mode.
@@ -32,40 +34,40 @@ impl Guard {
     /// The fencing token: give it to the resource with the first read and with every write.
     pub fn token(&self) -> FencingToken {
         match self.0.kind() {
-            Kind::Thin { ticket, .. } => ticket.token,
-            Kind::Leased { token, .. } => *token,
+            Kind::Thin(thin) => thin.ticket.token,
+            Kind::Leased(leased) => leased.token,
         }
     }
 
     /// The names that are held: all that were asked for, or those that were picked.
     pub fn names(&self) -> &Names {
         match self.0.kind() {
-            Kind::Thin { names, .. } => names,
-            Kind::Leased { lease, .. } => &lease.names,
+            Kind::Thin(thin) => &thin.names,
+            Kind::Leased(leased) => &leased.lease.names,
         }
     }
 
     /// The digest under which the lease is listed.
     pub fn lease(&self) -> Digest {
         match self.0.kind() {
-            Kind::Thin { ticket, .. } => LeaseId::inward(ticket.token, 0).digest(),
-            Kind::Leased { lease, .. } => lease.id.digest(),
+            Kind::Thin(thin) => LeaseId::inward(thin.ticket.token, 0).digest(),
+            Kind::Leased(leased) => leased.lease.id.digest(),
         }
     }
 
     /// Whether the lease is lost. Compares with the clock: right even when the runtime is starved.
     pub fn is_lost(&self) -> bool {
         match self.0.kind() {
-            Kind::Thin { store, names, ticket } => !store.holds(names, *ticket),
-            Kind::Leased { engine, lease, .. } => lease.lost(engine.clock.now()).is_some(),
+            Kind::Thin(thin) => !thin.store.holds(&thin.names, thin.ticket),
+            Kind::Leased(leased) => leased.lease.lost(leased.engine.clock.now()).is_some(),
         }
     }
 
     /// Whether the last renewal failed: the lease is still held, and will be lost unless a renewal succeeds in time.
     pub fn is_doubtful(&self) -> bool {
         match self.0.kind() {
-            Kind::Thin { .. } => false,
-            Kind::Leased { lease, .. } => lease.is_doubtful(),
+            Kind::Thin(_) => false,
+            Kind::Leased(leased) => leased.lease.is_doubtful(),
         }
     }
 
@@ -74,10 +76,10 @@ impl Guard {
     pub fn safe_remaining(&self) -> Duration {
         match self.0.kind() {
             _ if self.is_lost() => Duration::ZERO,
-            Kind::Thin { .. } => Duration::MAX,
-            Kind::Leased { engine, lease, .. } => match lease.deadline() {
+            Kind::Thin(_) => Duration::MAX,
+            Kind::Leased(leased) => match leased.lease.deadline() {
                 crate::clock::Instant::NEVER => Duration::MAX,
-                deadline => engine.clock.now().until(deadline),
+                deadline => leased.engine.clock.now().until(deadline),
             },
         }
     }
@@ -88,20 +90,11 @@ impl Guard {
     /// May be dropped at any time and called again.
     pub async fn lost(&self) -> Why {
         match self.0.kind() {
-            Kind::Thin { store, names, ticket } => {
-                store.forced(names, *ticket).await;
+            Kind::Thin(thin) => {
+                thin.store.forced(&thin.names, thin.ticket).await;
                 Why::Forced
             }
-            Kind::Leased { engine, lease, .. } => loop {
-                if let Some(why) = lease.lost(engine.clock.now()) {
-                    return why;
-                }
-                tokio::select! {
-                    why = lease.until_lost() => return why,
-                    // Its own timer too: the signal does not depend on the renewals' task.
-                    () = engine.clock.sleep_until(lease.deadline()) => {}
-                }
-            },
+            Kind::Leased(leased) => leased.lost().await,
         }
     }
 
@@ -129,36 +122,25 @@ impl Guard {
     ///
     /// # Cancel safety
     /// Dropped half-way, the lease is ended in the background, as by dropping the guard.
-    pub async fn release(mut self) -> Result<()> {
-        let Some(kind) = self.0.0.take() else {
-            return Ok(());
-        };
-        match kind {
-            Kind::Thin { store, names, ticket } => {
-                let held = store.holds(&names, ticket);
-                store.give(&names, ticket);
-                spares::give_back(store);
-                held.then_some(()).ok_or_else(|| gone(Why::Forced))
+    #[inline]
+    pub fn release(self) -> impl Future<Output = Result<()>> + Send + use<> {
+        let mut hold = self.0;
+        let mut leased: Option<Pin<Box<dyn Future<Output = Result<()>> + Send>>> = None;
+        poll_fn(move |context| {
+            match hold.0.take() {
+                Some(Kind::Thin(thin)) => {
+                    let held = thin.give();
+                    return Poll::Ready(if held { Ok(()) } else { Err(gone(Why::Forced)) });
+                }
+                Some(Kind::Leased(held)) => leased = Some(Box::pin(held.release())),
+                None => {}
             }
-            Kind::Leased { engine, lease, local, .. } => release(&engine, &lease, local).await,
-        }
+            leased.as_mut().map_or(Poll::Ready(Ok(())), |release| release.as_mut().poll(context))
+        })
     }
 }
 
-async fn release(engine: &Arc<Engine>, lease: &Arc<HeldLease>, local: bool) -> Result<()> {
-    let lost = lease.lost(engine.clock.now());
-    if local && engine.pass_on(lease) != Released::End {
-        return lost.map_or(Ok(()), |why| Err(gone(why)));
-    }
-    let ended = engine.end(lease).await?;
-    engine.returned(lease.id);
-    match (lost, ended) {
-        (Some(why), _) => Err(gone(why)),
-        (None, Ended::NotHeld) => Err(gone(Why::Unknown)),
-        (None, _) => Ok(()),
-    }
-}
-
+#[cold]
 fn gone(why: Why) -> Error {
     Error::lost("release", format!("the lease had ended before reason={}", why.word()))
 }
@@ -175,28 +157,79 @@ impl fmt::Debug for Guard {
 pub(crate) struct Hold(Option<Kind>);
 
 enum Kind {
-    /// A name in the fast lane of a store inside this process.
-    Thin { store: Arc<dyn Immediate>, names: Names, ticket: Ticket },
-    /// A lease at the store. `local`: it belongs to the local tier and may be handed on.
-    Leased { engine: Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken, local: bool },
+    /// Names in the fast lane of a store inside this process.
+    Thin(Box<Thin>),
+    Leased(Box<Leased>),
+}
+
+/// A lease at the store. `local`: it belongs to the local tier and may be handed on.
+struct Leased {
+    engine: Arc<Engine>,
+    lease: Arc<HeldLease>,
+    token: FencingToken,
+    local: bool,
+}
+
+impl Leased {
+    async fn lost(&self) -> Why {
+        let Leased { engine, lease, .. } = self;
+        loop {
+            if let Some(why) = lease.lost(engine.clock.now()) {
+                return why;
+            }
+            tokio::select! {
+                why = lease.until_lost() => return why,
+                // Its own timer too: the signal does not depend on the renewals' task.
+                () = engine.clock.sleep_until(lease.deadline()) => {}
+            }
+        }
+    }
+
+    async fn release(self: Box<Self>) -> Result<()> {
+        let Leased { engine, lease, local, .. } = *self;
+        let lost = lease.lost(engine.clock.now());
+        if local && engine.pass_on(&lease) != Released::End {
+            return lost.map_or(Ok(()), |why| Err(gone(why)));
+        }
+        let ended = engine.end(&lease).await?;
+        engine.returned(lease.id);
+        match (lost, ended) {
+            (Some(why), _) => Err(gone(why)),
+            (None, Ended::NotHeld) => Err(gone(Why::Unknown)),
+            (None, _) => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn abandon(&self) {
+        if !self.local || self.engine.pass_on(&self.lease) == Released::End {
+            self.engine.abandon(&self.lease);
+        }
+    }
 }
 
 impl Hold {
-    pub(crate) fn thin(store: Arc<dyn Immediate>, names: Names, ticket: Ticket) -> Self {
-        Hold(Some(Kind::Thin { store, names, ticket }))
+    #[inline]
+    pub(crate) fn thin(thin: Box<Thin>) -> Self {
+        Hold(Some(Kind::Thin(thin)))
     }
 
     pub(crate) fn direct(engine: &Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken) -> Self {
-        Hold(Some(Kind::Leased { engine: Arc::clone(engine), lease, token, local: false }))
+        Hold::leased(engine, lease, token, false)
     }
 
     pub(crate) fn cohort(engine: &Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken) -> Self {
-        Hold(Some(Kind::Leased { engine: Arc::clone(engine), lease, token, local: true }))
+        Hold::leased(engine, lease, token, true)
+    }
+
+    fn leased(engine: &Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken, local: bool) -> Self {
+        let engine = Arc::clone(engine);
+        Hold(Some(Kind::Leased(Box::new(Leased { engine, lease, token, local }))))
     }
 
     pub(crate) fn with_token(mut self, with: FencingToken) -> Self {
-        if let Some(Kind::Leased { token, .. }) = &mut self.0 {
-            *token = with;
+        if let Some(Kind::Leased(leased)) = &mut self.0 {
+            leased.token = with;
         }
         self
     }
@@ -207,19 +240,14 @@ impl Hold {
 }
 
 impl Drop for Hold {
+    #[inline]
     fn drop(&mut self) {
         match self.0.take() {
             None => {}
-            Some(Kind::Thin { store, names, ticket }) => {
-                store.give(&names, ticket);
-                spares::give_back(store);
+            Some(Kind::Thin(thin)) => {
+                thin.give();
             }
-            Some(Kind::Leased { engine, lease, local, .. }) => {
-                let ends = !local || engine.pass_on(&lease) == Released::End;
-                if ends {
-                    engine.abandon(&lease);
-                }
-            }
+            Some(Kind::Leased(leased)) => leased.abandon(),
         }
     }
 }

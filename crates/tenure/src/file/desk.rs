@@ -93,10 +93,10 @@ pub(super) fn late() -> Fault {
 /// Leaves a request that nobody waits for.
 pub(super) fn submit<H: HasDesk>(at: &Arc<H>, request: Request) -> Result<(), Fault> {
     let mut waiting = at.desk().waiting.lock();
-    if waiting.closed {
+    if waiting.closed && !request.is_after_close() {
         return Err(Fault::Closed);
     }
-    waiting.closed = request.is_close();
+    waiting.closed |= request.is_close();
     waiting.requests.push_back(request);
     if std::mem::replace(&mut waiting.writing, true) {
         return Ok(());

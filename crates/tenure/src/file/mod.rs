@@ -150,3 +150,5 @@ impl Provider for File {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod twins;

@@ -64,6 +64,11 @@ impl Request {
         matches!(self, Request::Close(_))
     }
 
+    /// Whether a closed provider answers it still: what became of a lease can be asked, and a lease be given up.
+    pub(super) fn is_after_close(&self) -> bool {
+        matches!(self, Request::Keep(_) | Request::End(_))
+    }
+
     /// Whether it took one of the places of the desk.
     pub(super) fn takes_room(&self) -> bool {
         !matches!(self, Request::Bury(_))

@@ -5,7 +5,7 @@
 //! here until the table has forgotten the name. Whoever makes names fat or thin holds the table's mutex; a shard's mutex
 //! is only ever taken after it, never before.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ const LOOKS: usize = 24;
 /// The shards.
 #[derive(Debug)]
 pub(super) struct Lane {
-    shards: Box<[Shard]>,
+    shards: Box<[Shard; SHARDS]>,
     hasher: RandomState,
     tokens: Arc<TokenSource>,
 }
@@ -53,9 +53,9 @@ struct Slots {
 
 #[derive(Debug)]
 struct Slot {
-    hash: u64,
     name: Name,
     state: SlotState,
+    place: Place,
 }
 
 /// What is known of a name here.
@@ -72,6 +72,22 @@ pub(super) struct Thin {
     pub(super) meta: Option<Arc<Meta>>,
 }
 
+/// Where a name is found: half of its hash, so that a ticket has room for two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place(u32);
+
+impl Place {
+    /// For the table inside the shard, which uses the low and the topmost bits.
+    fn hash(self) -> u64 {
+        u64::from(self.0) << 32 | u64::from(self.0)
+    }
+
+    /// Which shard: bits from between those.
+    fn shard(self) -> usize {
+        (self.0 >> 18) as usize % SHARDS
+    }
+}
+
 /// What a guard finds when it gives a name back.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Given {
@@ -85,29 +101,30 @@ pub(super) enum Given {
 
 impl Lane {
     pub(super) fn new(tokens: Arc<TokenSource>) -> Self {
-        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Lane { shards, hasher: RandomState::default(), tokens }
+        let shards = std::array::from_fn(|_| Shard::default());
+        Lane { shards: Box::new(shards), hasher: RandomState::default(), tokens }
     }
 
     /// Takes all names, if none of them is held or fat.
     pub(super) fn take(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
-        match names.single() {
-            Some(name) => self.take_one(name, meta),
-            None => self.take_all(names, meta),
+        match names.as_slice() {
+            [name] => self.take_one(name, meta),
+            [one, other] => self.take_two(one, other, meta),
+            _ => self.take_all(names, meta),
         }
     }
 
     fn take_one(&self, name: &Name, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
-        let hash = self.hasher.hash_one(name);
+        let place = self.place(name);
         for look in 0..LOOKS {
-            let mut slots = self.shard(hash).lock();
+            let mut slots = self.shard(place).lock();
             let slots = &mut *slots;
-            match slots.slots.entry(hash, |slot| slot.name == *name, |slot| slot.hash) {
+            match slots.slots.entry(place.hash(), |slot| slot.name == *name, Slot::hash) {
                 Entry::Vacant(vacant) => {
                     let token = next_token(&mut slots.block, &self.tokens);
-                    vacant.insert(Slot::thin(hash, name, token, meta));
+                    vacant.insert(Slot::thin(place, name, token, meta));
                     slots.taken += 1;
-                    return Some(Ticket { token, hint: hash });
+                    return Some(Ticket { token, hint: u64::from(place.0) });
                 }
                 Entry::Occupied(slot) if matches!(slot.get().state, SlotState::Fat) => return None,
                 Entry::Occupied(_) => {}
@@ -118,54 +135,69 @@ impl Lane {
         None
     }
 
+    /// As `take_all`, without a list: most batches move something from one name to another.
+    fn take_two(&self, one: &Name, other: &Name, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
+        let places = (self.place(one), self.place(other));
+        let mut locked = self.lock_two(places);
+        if locked.of(places.0).knows(places.0, one) || locked.of(places.1).knows(places.1, other) {
+            return None;
+        }
+        // One token for both of them, above all that their shards gave before.
+        let token = self.tokens.reserve(NonZeroU32::MIN).first();
+        locked.of(places.0).taken += 1;
+        locked.of(places.0).add_above_block(Slot::thin(places.0, one, token, meta));
+        locked.of(places.1).add_above_block(Slot::thin(places.1, other, token, meta));
+        Some(Ticket { token, hint: u64::from(places.0.0) << 32 | u64::from(places.1.0) })
+    }
+
     fn take_all(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
-        let hashed: SmallVec<[(u64, &Name); 4]> =
-            names.iter().map(|n| (self.hasher.hash_one(n), n)).collect();
-        let mut locked = self.lock_all(hashed.iter().map(|(hash, _)| *hash));
-        let free = hashed.iter().all(|(hash, name)| {
-            let slots = locked.of(*hash);
-            slots.slots.find(*hash, |slot| slot.name == **name).is_none()
-        });
-        if !free {
+        let placed: Vec<(Place, &Name)> = names.iter().map(|name| (self.place(name), name)).collect();
+        let mut locked = self.lock_all(placed.iter().map(|(place, _)| *place));
+        if placed.iter().any(|(place, name)| locked.of(*place).knows(*place, name)) {
             return None;
         }
         // One token for all of them, above all that their shards gave before.
         let token = self.tokens.reserve(NonZeroU32::MIN).first();
-        for (index, (hash, name)) in hashed.into_iter().enumerate() {
-            let slots = locked.of(hash);
-            slots.block = None;
+        for (index, (place, name)) in placed.into_iter().enumerate() {
+            let slots = locked.of(place);
             slots.taken += u64::from(index == 0);
-            slots.slots.insert_unique(hash, Slot::thin(hash, name, token, meta), |slot| slot.hash);
+            slots.add_above_block(Slot::thin(place, name, token, meta));
         }
         Some(Ticket { token, hint: 0 })
     }
 
-    /// Gives one name back. `hash` is that of the name.
-    pub(super) fn give(&self, name: &Name, hash: u64, token: FencingToken) -> Given {
-        let mut slots = self.shard(hash).lock();
-        // The token first: it tells apart what has the same place in the table, and saves the comparison of names.
-        if let Ok(slot) =
-            slots.slots.find_entry(hash, |slot| slot.state.is_held_by(token) && slot.name == *name)
-        {
-            slot.remove();
+    /// Gives back one or two names, as long as they are thin; how many of the first of them it has given.
+    pub(super) fn give_thin(&self, names: &Names, ticket: Ticket) -> usize {
+        let Ticket { token, hint } = ticket;
+        let places = (Place((hint >> 32) as u32), Place(hint as u32));
+        // Place and token tell a slot from all others, and save the comparison of names.
+        let give = |place: Place| self.shard(place).lock().remove(place, |slot| slot.has(place, token));
+        match names.as_slice() {
+            [_] => usize::from(give(places.1)),
+            [_, _] if places.0 == places.1 || !give(places.0) => 0,
+            [_, _] => 1 + usize::from(give(places.1)),
+            _ => 0,
+        }
+    }
+
+    /// Gives one name back.
+    pub(super) fn give(&self, name: &Name, token: FencingToken) -> Given {
+        let place = self.place(name);
+        let mut slots = self.shard(place).lock();
+        if slots.remove(place, |slot| slot.is_held_by(name, token)) {
             return Given::Done;
         }
-        match slots.slots.find(hash, |slot| slot.name == *name).map(|slot| &slot.state) {
+        match slots.find(place, name).map(|slot| &slot.state) {
             Some(SlotState::Fat) => Given::Fat,
             Some(SlotState::Thin(_)) | None => Given::NotHeld,
         }
     }
 
-    /// Where a name is found.
-    pub(super) fn hash(&self, name: &Name) -> u64 {
-        self.hasher.hash_one(name)
-    }
-
     /// Who holds a name thinly; `Err` when it is fat. The answer is old as soon as it is given.
     pub(super) fn holder(&self, name: &Name) -> Result<Option<Thin>, ()> {
-        let hash = self.hasher.hash_one(name);
-        let slots = self.shard(hash).lock();
-        match slots.slots.find(hash, |slot| slot.name == *name).map(|slot| &slot.state) {
+        let place = self.place(name);
+        let slots = self.shard(place).lock();
+        match slots.find(place, name).map(|slot| &slot.state) {
             None => Ok(None),
             Some(SlotState::Thin(thin)) => Ok(Some(thin.clone())),
             Some(SlotState::Fat) => Err(()),
@@ -174,11 +206,11 @@ impl Lane {
 
     /// Makes a name fat; its thin holder, if it had one. The caller holds the table.
     pub(super) fn fatten(&self, name: &Name) -> Option<Thin> {
-        let hash = self.hasher.hash_one(name);
-        let mut slots = self.shard(hash).lock();
-        match slots.slots.entry(hash, |slot| slot.name == *name, |slot| slot.hash) {
+        let place = self.place(name);
+        let mut slots = self.shard(place).lock();
+        match slots.slots.entry(place.hash(), |slot| slot.name == *name, Slot::hash) {
             Entry::Vacant(vacant) => {
-                vacant.insert(Slot { hash, name: name.clone(), state: SlotState::Fat });
+                vacant.insert(Slot { name: name.clone(), state: SlotState::Fat, place });
                 None
             }
             Entry::Occupied(mut slot) => match std::mem::replace(&mut slot.get_mut().state, SlotState::Fat) {
@@ -190,12 +222,10 @@ impl Lane {
 
     /// Makes a name thin again, with tokens above those that the table gave. The caller holds the table.
     pub(super) fn slim(&self, name: &Name) {
-        let hash = self.hasher.hash_one(name);
-        let mut slots = self.shard(hash).lock();
+        let place = self.place(name);
+        let mut slots = self.shard(place).lock();
         slots.block = None;
-        if let Ok(slot) = slots.slots.find_entry(hash, |slot| slot.name == *name) {
-            slot.remove();
-        }
+        slots.remove(place, |slot| slot.name == *name);
     }
 
     /// How often something was taken.
@@ -206,7 +236,7 @@ impl Lane {
     /// All thin names and their holders, shard by shard.
     pub(super) fn thin(&self) -> Vec<(Name, Thin)> {
         let mut all = Vec::new();
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             let slots = shard.0.lock();
             all.extend(slots.slots.iter().filter_map(|slot| match &slot.state {
                 SlotState::Thin(thin) => Some((slot.name.clone(), thin.clone())),
@@ -216,33 +246,91 @@ impl Lane {
         all
     }
 
-    fn shard(&self, hash: u64) -> &Mutex<Slots> {
-        &self.shards.get(shard_index(hash)).expect("the mask keeps it below the number of shards").0
+    fn place(&self, name: &Name) -> Place {
+        let mut hasher = self.hasher.build_hasher();
+        // The bytes alone: `Hash` would add one that tells lists of strings apart.
+        hasher.write(name.as_str().as_bytes());
+        Place((hasher.finish() >> 32) as u32)
     }
 
-    /// Locks the shards of these hashes, in the order of the shards.
-    fn lock_all(&self, hashes: impl Iterator<Item = u64>) -> Locked<'_> {
-        let mut indices: SmallVec<[usize; 4]> = hashes.map(shard_index).collect();
+    fn shard(&self, place: Place) -> &Mutex<Slots> {
+        self.shard_at(place.shard())
+    }
+
+    fn shard_at(&self, index: usize) -> &Mutex<Slots> {
+        &self.shards.get(index).expect("a place is in one of them").0
+    }
+
+    /// Locks the shards of two places, in the order of the shards.
+    fn lock_two(&self, places: (Place, Place)) -> Both<'_> {
+        let (one, other) = (places.0.shard(), places.1.shard());
+        let low = one.min(other);
+        let low_slots = self.shard_at(low).lock();
+        let high_slots = (one != other).then(|| self.shard_at(one.max(other)).lock());
+        Both { low, low_slots, high_slots }
+    }
+
+    /// Locks the shards of these places, in the order of the shards.
+    fn lock_all(&self, places: impl Iterator<Item = Place>) -> Locked<'_> {
+        let mut indices: SmallVec<[usize; 4]> = places.map(Place::shard).collect();
         indices.sort_unstable();
         indices.dedup();
-        let lock = |index: usize| Some((index, self.shards.get(index)?.0.lock()));
-        Locked(indices.into_iter().filter_map(lock).collect())
+        Locked(indices.into_iter().map(|index| (index, self.shard_at(index).lock())).collect())
     }
 }
 
+/// The locked shards of two places, which may be one shard.
+struct Both<'a> {
+    low: usize,
+    low_slots: MutexGuard<'a, Slots>,
+    high_slots: Option<MutexGuard<'a, Slots>>,
+}
+
+impl Both<'_> {
+    fn of(&mut self, place: Place) -> &mut Slots {
+        match &mut self.high_slots {
+            Some(high) if place.shard() != self.low => high,
+            _ => &mut self.low_slots,
+        }
+    }
+}
+
+/// The locked shards of some places.
 struct Locked<'a>(SmallVec<[(usize, MutexGuard<'a, Slots>); 4]>);
 
 impl Locked<'_> {
-    fn of(&mut self, hash: u64) -> &mut Slots {
-        let index = shard_index(hash);
+    fn of(&mut self, place: Place) -> &mut Slots {
+        let index = place.shard();
         let at = self.0.binary_search_by_key(&index, |(index, _)| *index).expect("its shard was locked");
         &mut self.0.get_mut(at).expect("found").1
     }
 }
 
-fn shard_index(hash: u64) -> usize {
-    // The table inside uses the low and the topmost bits: take some from between.
-    usize::try_from((hash >> 40) & (SHARDS as u64 - 1)).unwrap_or(0)
+impl Slots {
+    fn find(&self, place: Place, name: &Name) -> Option<&Slot> {
+        self.slots.find(place.hash(), |slot| slot.name == *name)
+    }
+
+    fn knows(&self, place: Place, name: &Name) -> bool {
+        self.find(place, name).is_some()
+    }
+
+    /// Adds the slot of a new name whose token is not from the block: what is left of that is below it.
+    fn add_above_block(&mut self, slot: Slot) {
+        self.block = None;
+        self.slots.insert_unique(slot.place.hash(), slot, Slot::hash);
+    }
+
+    /// Removes the slot that `is` it; whether there was one.
+    fn remove(&mut self, place: Place, is: impl FnMut(&Slot) -> bool) -> bool {
+        match self.slots.find_entry(place.hash(), is) {
+            Ok(slot) => {
+                slot.remove();
+                true
+            }
+            Err(_) => false,
+        }
+    }
 }
 
 impl SlotState {
@@ -252,8 +340,21 @@ impl SlotState {
 }
 
 impl Slot {
-    fn thin(hash: u64, name: &Name, token: FencingToken, meta: Option<&Arc<Meta>>) -> Self {
-        Slot { hash, name: name.clone(), state: SlotState::Thin(Thin { token, meta: meta.cloned() }) }
+    fn thin(place: Place, name: &Name, token: FencingToken, meta: Option<&Arc<Meta>>) -> Self {
+        Slot { name: name.clone(), state: SlotState::Thin(Thin { token, meta: meta.cloned() }), place }
+    }
+
+    fn hash(&self) -> u64 {
+        self.place.hash()
+    }
+
+    fn has(&self, place: Place, token: FencingToken) -> bool {
+        self.place == place && self.state.is_held_by(token)
+    }
+
+    fn is_held_by(&self, name: &Name, token: FencingToken) -> bool {
+        // The token first: it tells apart what has the same place in the table, and saves most comparisons of names.
+        self.state.is_held_by(token) && self.name == *name
     }
 }
 
@@ -262,3 +363,7 @@ fn next_token(block: &mut Option<TokenBlock>, tokens: &TokenSource) -> FencingTo
     *block = rest;
     token
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

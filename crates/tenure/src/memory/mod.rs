@@ -103,6 +103,28 @@ impl Store {
         answer
     }
 
+    /// Gives names back one by one; whether all of them were held and none was asked for.
+    #[cold]
+    fn give_each<'a>(&self, names: impl Iterator<Item = &'a Name>, token: FencingToken) -> bool {
+        let (mut held, mut fat) = (true, SmallVec::<[LeaseId; 2]>::new());
+        for name in names {
+            match self.lane.give(name, token) {
+                Given::Done => {}
+                Given::NotHeld => held = false,
+                Given::Fat => fat.push(inward(name, token)),
+            }
+        }
+        if fat.is_empty() {
+            return held;
+        }
+        // In one step, so that what one name frees is not granted before the others are free.
+        let ended = self.step(None, |table, now| {
+            let held = fat.iter().all(|id| table.is_held(id));
+            table.end_together(now, &fat) && held
+        });
+        held && ended
+    }
+
     fn tell(&self, events: Vec<Event>) {
         if events.is_empty() {
             return;
@@ -238,18 +260,8 @@ impl Immediate for Store {
     }
 
     fn give(&self, names: &Names, ticket: Ticket) -> bool {
-        let Ticket { token, hint } = ticket;
-        let (mut held, mut fat) = (true, SmallVec::<[LeaseId; 2]>::new());
-        for name in names {
-            let hash = if names.single().is_some() { hint } else { self.lane.hash(name) };
-            match self.lane.give(name, hash, token) {
-                Given::Done => {}
-                Given::NotHeld => held = false,
-                Given::Fat => fat.push(inward(name, token)),
-            }
-        }
-        // In one step, so that what one name frees is not granted before the others are free.
-        held & (fat.is_empty() || self.step(None, |table, now| table.end_together(now, &fat)))
+        let given = self.lane.give_thin(names, ticket);
+        given == names.len() || self.give_each(names.iter().skip(given), ticket.token)
     }
 
     fn end(&self, lease: &LeaseId) -> Ended {

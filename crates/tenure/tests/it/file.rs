@@ -3,6 +3,8 @@
 //! A test starts this binary again as a child that holds a provider of the same directory and does what it is told on
 //! its standard input. Each told line is answered by one line; events come as lines of their own.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure here fails the run")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -116,7 +118,8 @@ async fn is_the_other_process_when_started_as_one() {
             ["bequeath"] => {
                 let lifeline = file.lifeline().unwrap();
                 rustix::io::fcntl_setfd(lifeline.as_fd(), rustix::io::FdFlags::empty()).unwrap();
-                let heir = Command::new("sleep").arg("600").stdout(Stdio::null()).spawn().unwrap();
+                #[expect(clippy::zombie_processes, reason = "it is to outlive this process")]
+                let heir = Command::new("sleep").arg("30").stdout(Stdio::null()).spawn().unwrap();
                 say(&heir.id().to_string());
             }
             _ => panic!("unknown: {line}"),
