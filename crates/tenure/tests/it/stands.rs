@@ -59,7 +59,7 @@ pub(crate) struct FileStand(tempfile::TempDir, Clock);
 
 impl Stand for FileStand {
     fn start(clock: Clock) -> Fut<'static, Self> {
-        Box::pin(async move { FileStand(tempfile::tempdir().unwrap(), clock) })
+        Box::pin(async move { FileStand(tempfile::tempdir().expect("a directory can be made"), clock) })
     }
 
     fn time() -> Time {
@@ -67,7 +67,10 @@ impl Stand for FileStand {
     }
 
     fn open(&self) -> Fut<'_, Arc<dyn Provider>> {
-        Box::pin(async { Arc::new(File::open(self.0.path(), self.1).await.unwrap()) as Arc<dyn Provider> })
+        Box::pin(async {
+            Arc::new(File::open(self.0.path(), self.1).await.expect("the store can be opened"))
+                as Arc<dyn Provider>
+        })
     }
 
     fn records(&self) -> Fut<'_, Option<u64>> {
@@ -90,11 +93,13 @@ impl Stand for HttpStand {
             let locks = Locks::over(Arc::new(Memory::new(clock)), settings);
             let mut config = Config::default();
             config.max_ttl = tenure::limits::MAX_TTL;
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let url = format!("http://{}", listener.local_addr().unwrap());
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+            let url = format!("http://{}", listener.local_addr().expect("it is bound"));
             let app = tenure_server::router(&locks, config.clone());
             let server = tokio::spawn(async move {
-                tenure_server::serve(listener, app, config, std::future::pending()).await.unwrap();
+                tenure_server::serve(listener, app, config, std::future::pending())
+                    .await
+                    .expect("it is loopback");
             });
             HttpStand { url, clock, server }
         })
@@ -105,7 +110,9 @@ impl Stand for HttpStand {
     }
 
     fn open(&self) -> Fut<'_, Arc<dyn Provider>> {
-        Box::pin(async { Arc::new(Http::connect(&self.url, self.clock).unwrap()) as Arc<dyn Provider> })
+        Box::pin(async {
+            Arc::new(Http::connect(&self.url, self.clock).expect("it is a url")) as Arc<dyn Provider>
+        })
     }
 
     fn records(&self) -> Fut<'_, Option<u64>> {
