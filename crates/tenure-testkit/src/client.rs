@@ -179,7 +179,10 @@ impl Client {
             let page = self.provider.list(&query).await.expect("the store can be asked");
             found.extend(page.entries);
             match page.next {
-                Some(next) => query.after = Some(next),
+                Some(next) => {
+                    assert!(query.after < Some(next), "the pages do not go on");
+                    query.after = Some(next);
+                }
                 None => return found,
             }
         }

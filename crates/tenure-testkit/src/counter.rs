@@ -196,7 +196,7 @@ pub fn hold(argument: &str) {
 }
 
 /// All roles of this file, for [`play_role`](crate::process::play_role).
-pub const ROLES: [(&str, fn(&str)); 3] = [("count", count), ("stall", stall), ("hold", hold)];
+pub const ROLES: [crate::process::Role<'static>; 3] = [("count", count), ("stall", stall), ("hold", hold)];
 
 /// Checks the journals in `directory` against the counter: each number from 1 to the counter's once, and tokens that
 /// strictly rise with them. `lost_lines` numbers may be there twice: those that a killed process wrote down and did not

@@ -13,11 +13,14 @@ use rustix::process::{Pid, Signal, kill_process};
 const ROLE: &str = "TENURE_TEST_ROLE";
 const ARGUMENT: &str = "TENURE_TEST_ARGUMENT";
 
+/// A role that a child can play: its name, and what it does with its argument.
+pub type Role<'a> = (&'a str, fn(&str));
+
 /// Plays the role that the environment names, if any. The role's own arguments come as one text.
 ///
 /// # Panics
 /// When there is no such role.
-pub fn play_role(roles: &[(&str, fn(&str))]) {
+pub fn play_role(roles: &[Role<'_>]) {
     let Ok(wanted) = std::env::var(ROLE) else {
         return;
     };

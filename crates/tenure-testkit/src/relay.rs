@@ -193,7 +193,7 @@ pub struct Relay {
 
 impl Relay {
     /// `inner` behind a wire.
-    pub fn new(inner: Arc<dyn Provider>, clock: Clock) -> (Arc<dyn Provider>, Wire) {
+    pub fn over(inner: Arc<dyn Provider>, clock: Clock) -> (Arc<dyn Provider>, Wire) {
         let wire = Wire::new();
         let caps = inner.caps().clone();
         let asked = Arc::default();

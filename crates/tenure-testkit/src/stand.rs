@@ -66,7 +66,7 @@ impl Stage {
 
     /// Another process's engine on the store, with a network between that may fail.
     pub async fn far(&self) -> (Locks, Wire) {
-        let (relay, wire) = Relay::new(self.stand.open().await, self.clock);
+        let (relay, wire) = Relay::over(self.stand.open().await, self.clock);
         (self.over(relay), wire)
     }
 

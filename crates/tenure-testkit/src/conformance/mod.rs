@@ -201,6 +201,7 @@ macro_rules! conformance {
                     }
                     g11_deadlines {
                         a_wait_in_vain_ends_at_its_deadline
+                        a_claim_that_is_being_given_up_is_not_taken_over
                         each_of_many_local_waiters_ends_at_its_own_deadline
                         no_patience_is_one_try
                         a_wait_ends_at_its_deadline_though_the_store_hangs

@@ -147,3 +147,24 @@ impl HeldLease {
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Name;
+    use crate::token::{FencingToken, TokenBlock};
+
+    /// A starved runtime: nobody has noticed the deadline when the answer of the renewal comes.
+    #[test]
+    fn a_renewal_that_comes_after_the_deadline_does_not_revive_the_lease() {
+        let at = |ms: u64| Instant::from_nanos(1_000_000_000) + Duration::from_millis(ms);
+        let block = TokenBlock::one(FencingToken::new(1).unwrap());
+        let grant = |until| Grant::new(Names::one(Name::new("x").unwrap()), block, until);
+        let ttl = Duration::from_secs(1);
+        let lease = HeldLease::new(LeaseId::random(), &grant(at(950)), ttl, at(0), false);
+        lease.renewed(&grant(at(1_250)), at(300), at(310));
+        assert_eq!(lease.lost(at(1_200)), None);
+        lease.renewed(&grant(at(1_850)), at(900), at(1_251));
+        assert_eq!(lease.lost(at(1_300)), Some(Why::Expired));
+    }
+}

@@ -80,6 +80,8 @@ pub(crate) struct Pursuit {
     keeps_place: bool,
     /// Whether it asks again under another id when its place is lost.
     begins_again: bool,
+    /// Whether its end was sent to the store.
+    doomed: bool,
 }
 
 impl Pursuit {
@@ -91,6 +93,7 @@ impl Pursuit {
             asked: false,
             keeps_place: false,
             begins_again: true,
+            doomed: false,
         }
     }
 
@@ -104,6 +107,7 @@ impl Pursuit {
             asked: true,
             keeps_place: false,
             begins_again: true,
+            doomed: false,
         }
     }
 
@@ -217,6 +221,8 @@ impl Pursuit {
         if !self.asked {
             return Ok(());
         }
+        // From here on nobody may go on with the claim: its end is on the way, and would take the lease from whoever did.
+        self.doomed = true;
         let leases = [self.claim.lease];
         let trip = self.engine.provider.end(&leases);
         if self.engine.answer("acquire", trip, self.engine.clock.now()).await.is_ok() {
@@ -254,9 +260,10 @@ impl Pursuit {
         }
     }
 
-    /// Leaves a waiting claim as it is to another task of this process. One that does not wait is ended.
+    /// Leaves a waiting claim as it is to another task of this process. One that does not wait, or is being withdrawn, is
+    /// ended.
     pub(crate) fn give_over(mut self) -> Option<Adoptable> {
-        if !self.claim.wait {
+        if !self.claim.wait || self.doomed {
             return None;
         }
         let given = self.asked.then(|| Adoptable { claim: self.claim.clone(), mailbox: self.mailbox.take() });

@@ -1,4 +1,5 @@
 //! The library from outside.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod conformance;
 mod differential;

@@ -46,7 +46,7 @@ impl Stand for WireStand {
     }
 
     fn open(&self) -> Fut<'_, Arc<dyn Provider>> {
-        Box::pin(async { Relay::new(Arc::new(self.0.clone()), self.1).0 })
+        Box::pin(async { Relay::over(Arc::new(self.0.clone()), self.1).0 })
     }
 
     fn records(&self) -> Fut<'_, Option<u64>> {

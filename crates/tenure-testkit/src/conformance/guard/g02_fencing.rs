@@ -10,22 +10,21 @@ use crate::stand::Stage;
 pub async fn a_lock_that_is_handed_on_has_a_greater_token_each_time(stage: Stage) {
     let (locks, other) = (stage.locks().await, stage.locks().await);
     let mut last = None;
-    for round in 0..stage.rounds(3_000) {
-        let mut next = Box::pin(locks.lock("x").acquire());
-        let guard = if round % 3 == 0 {
-            next.await.unwrap()
-        } else {
-            let held = locks.lock("x").acquire().await.unwrap();
-            assert!(Some(held.token()) > last);
-            last = Some(held.token());
+    for _ in 0..stage.rounds(800) {
+        let held = locks.lock("x").acquire().await.unwrap();
+        let mut queue: Vec<_> = (0..4).map(|_| Box::pin(locks.lock("x").acquire())).collect();
+        for next in &mut queue {
             // Queues behind the holder, so that the release hands the lock on.
-            assert!(cancel_at(1, &mut next).await.is_none());
-            drop(held);
-            next.await.unwrap()
-        };
-        assert!(Some(guard.token()) > last, "{:?} after {last:?}", guard.token());
-        last = Some(guard.token());
-        guard.release().await.unwrap();
+            assert!(cancel_at(1, next).await.is_none());
+        }
+        assert!(Some(held.token()) > last, "{:?} after {last:?}", held.token());
+        last = Some(held.token());
+        drop(held);
+        for next in queue {
+            let guard = next.await.unwrap();
+            assert!(Some(guard.token()) > last, "{:?} after {last:?}", guard.token());
+            last = Some(guard.token());
+        }
     }
     assert!(Some(other.lock("x").acquire().await.unwrap().token()) > last);
 }

@@ -34,6 +34,29 @@ pub async fn a_wait_in_vain_ends_at_its_deadline(stage: Stage) {
     }
 }
 
+/// A task that comes while the one before it is giving its claim up, and the store is slow to say so, gets a claim of its own:
+/// it neither ends before its deadline nor goes on with a claim whose end is on the way.
+pub async fn a_claim_that_is_being_given_up_is_not_taken_over(stage: Stage) {
+    let ((locks, wire), near) = (stage.far().await, stage.client().await);
+    let held = near.ask("x");
+    near.hold(&held).await;
+    wire.set(Step::End, Fault::HangReply);
+    let gives_up = locks.lock("x").try_acquire_for(SHORT / 4);
+    let comes = async {
+        stage.pass(SHORT / 2).await;
+        locks.lock("x").try_acquire_for(PATIENCE * 8).await.unwrap()
+    };
+    let frees = async {
+        stage.pass(PATIENCE).await;
+        wire.set(Step::End, Fault::None);
+        near.end(&held).await;
+    };
+    let (none, guard, ()) = tokio::join!(gives_up, comes, frees);
+    assert!(none.unwrap().is_none());
+    guard.expect("it waited long enough").release().await.expect("the lease was its own");
+    stage.quiet(&near, SHORT).await;
+}
+
 /// Many tasks of one process that wait behind each other each end at their own deadline.
 pub async fn each_of_many_local_waiters_ends_at_its_own_deadline(stage: Stage) {
     let (locks, near) = (stage.far().await.0, stage.client().await);

@@ -11,7 +11,7 @@ use crate::stand::Stage;
 
 /// A deadline counts from the instant before the request: a slow trip shortens what the holder may believe.
 pub async fn a_deadline_counts_from_before_the_request(stage: Stage) {
-    let (relay, wire) = Relay::new(stage.open().await, stage.clock());
+    let (relay, wire) = Relay::over(stage.open().await, stage.clock());
     let client = crate::client::Client::new(relay, stage.clock());
     wire.latency(SHORT / 4);
     let claim = client.ask("x").lasting(SHORT);
@@ -25,7 +25,7 @@ pub async fn a_deadline_counts_from_before_the_request(stage: Stage) {
 
 /// A renewal that reaches the store after the end of the lease says so, whoever holds the name then.
 pub async fn a_renewal_that_comes_too_late_is_told_that_the_lease_is_gone(stage: Stage) {
-    let (relay, wire) = Relay::new(stage.open().await, stage.clock());
+    let (relay, wire) = Relay::over(stage.open().await, stage.clock());
     let client = crate::client::Client::new(relay, stage.clock());
     let claim = client.ask("x").lasting(SHORT);
     client.hold(&claim).await;

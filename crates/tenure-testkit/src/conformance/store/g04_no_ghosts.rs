@@ -14,7 +14,7 @@ use crate::stand::Stage;
 
 /// A claim whose reply was lost is settled by its id: asked again it is the same, ended it is gone.
 pub async fn a_claim_whose_reply_was_lost_is_settled_by_its_id(stage: Stage) {
-    let (relay, wire) = Relay::new(stage.open().await, stage.clock());
+    let (relay, wire) = Relay::over(stage.open().await, stage.clock());
     let (near, far) = (stage.client().await, Client::new(relay, stage.clock()));
     for claim in [far.ask("x"), far.ask("x").shared(), far.ask("x y").waiting(), far.ask("x").permits(1, 2)] {
         wire.set(Step::Claim, Fault::LoseReply);
@@ -32,7 +32,7 @@ pub async fn a_claim_whose_reply_was_lost_is_settled_by_its_id(stage: Stage) {
 
 /// A claim that is executed long after its caller gave up and ended it takes nothing.
 pub async fn a_claim_that_was_under_way_when_it_was_ended_takes_nothing(stage: Stage) {
-    let (relay, wire) = Relay::new(stage.open().await, stage.clock());
+    let (relay, wire) = Relay::over(stage.open().await, stage.clock());
     let (near, far) = (stage.client().await, Client::new(relay, stage.clock()));
     for claim in [far.ask("x"), far.ask("x").waiting(), far.ask("x").local()] {
         wire.set(Step::Claim, Fault::Late(SHORT));
@@ -72,7 +72,7 @@ pub async fn a_step_that_is_dropped_at_any_await_is_settled_by_end(stage: Stage)
 
 /// While a step may have been dropped, nobody else waits longer for its name than the ttl.
 pub async fn a_claim_that_nobody_settles_ends_with_its_ttl(stage: Stage) {
-    let (relay, wire) = Relay::new(stage.open().await, stage.clock());
+    let (relay, wire) = Relay::over(stage.open().await, stage.clock());
     let (near, far) = (stage.client().await, Client::new(relay, stage.clock()));
     wire.set_all(Fault::LoseReply);
     assert!(far.claim(&far.ask("x").lasting(SHORT)).await.is_err());
@@ -86,7 +86,7 @@ pub async fn a_claim_that_nobody_settles_ends_with_its_ttl(stage: Stage) {
 /// Random steps over a wire that loses a third of all trips leave nothing once everything was ended.
 pub async fn nothing_is_left_after_random_faults(stage: Stage) {
     let seed = seed();
-    let (relay, wire) = Relay::new(stage.open().await, stage.clock());
+    let (relay, wire) = Relay::over(stage.open().await, stage.clock());
     let (near, far) = (stage.client().await, Client::new(relay, stage.clock()));
     wire.chaos(seed, 0.33);
     let mut claims = Vec::new();

@@ -154,7 +154,7 @@ pub async fn each_state_has_an_answer_of_its_own(stage: Stage) {
     assert!(matches!(b.keep(&waiter).await, Ok(Kept::Queued(_))));
     assert!(matches!(b.keep(&b.ask("x")).await, Ok(Kept::Gone(_))));
     assert_eq!(b.refused(&b.ask("x").permits(1, 2)).await, "mode");
-    let (relay, wire) = Relay::new(stage.open().await, stage.clock());
+    let (relay, wire) = Relay::over(stage.open().await, stage.clock());
     let far = Client::new(relay, stage.clock());
     wire.set_all(Fault::LoseRequest);
     for kind in [
