@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,10 +62,12 @@ pub fn rate<C: Contender>(
 ) -> f64 {
     let stop = Arc::new(AtomicBool::new(false));
     let start = Arc::new(Barrier::new(flavour.threads() + 1));
+    let (arrived, arrivals) = mpsc::channel();
     let work = |worker: usize| {
-        let (stop, start) = (Arc::clone(&stop), Arc::clone(&start));
+        let (stop, start, arrived) = (Arc::clone(&stop), Arc::clone(&start), arrived.clone());
         async move {
             // Blocks the worker thread on purpose: all begin together, and nothing else runs here.
+            arrived.send(()).unwrap();
             start.wait();
             let began = Instant::now();
             let done = job.work(who, world, worker, &stop).await;
@@ -86,7 +88,13 @@ pub fn rate<C: Contender>(
         }),
         Flavour::Shared(threads) => {
             let runtime = shared(threads);
-            let workers: Vec<_> = (0..threads).map(|worker| runtime.spawn(work(worker))).collect();
+            // One by one: two that a thread took together would be one too many for it, since it blocks in the first.
+            let spawn = |worker| {
+                let handle = runtime.spawn(work(worker));
+                arrivals.recv().unwrap();
+                handle
+            };
+            let workers: Vec<_> = (0..threads).map(spawn).collect();
             clock();
             runtime.block_on(async {
                 let mut sum = 0.0;
