@@ -27,8 +27,9 @@ const SHARDS: usize = 64;
 /// Tokens that a shard reserves at a time, so that shards seldom meet at the counter.
 const BLOCK: NonZeroU32 = NonZeroU32::new(1_024).expect("not zero");
 
-/// How often a taker looks again at a thin name before it gives up: a section of a few instructions ends sooner.
-const LOOKS: usize = 24;
+/// How often a taker looks again at a name that is taken before it gives up, some microseconds in all: a section of a few
+/// instructions ends sooner. It looks at a fat name too, which gets thin as soon as nobody waits for it.
+const LOOKS: u32 = 9;
 
 /// The shards.
 #[derive(Debug)]
@@ -117,20 +118,20 @@ impl Lane {
     fn take_one(&self, name: &Name, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
         let place = self.place(name);
         for look in 0..LOOKS {
-            let mut slots = self.shard(place).lock();
-            let slots = &mut *slots;
-            match slots.slots.entry(place.hash(), |slot| slot.name == *name, Slot::hash) {
-                Entry::Vacant(vacant) => {
+            {
+                let mut slots = self.shard(place).lock();
+                let slots = &mut *slots;
+                if let Entry::Vacant(vacant) =
+                    slots.slots.entry(place.hash(), |slot| slot.name == *name, Slot::hash)
+                {
                     let token = next_token(&mut slots.block, &self.tokens);
                     vacant.insert(Slot::thin(place, name, token, meta));
                     slots.taken += 1;
                     return Some(Ticket { token, hint: u64::from(place.0) });
                 }
-                Entry::Occupied(slot) if matches!(slot.get().state, SlotState::Fat) => return None,
-                Entry::Occupied(_) => {}
             }
-            // Longer from look to look, so that the holder can get at the shard.
-            (0..look * 8).for_each(|_| std::hint::spin_loop());
+            // Longer from look to look, and without the shard, which the holder needs.
+            (0..1 << look.min(4)).for_each(|_| std::hint::spin_loop());
         }
         None
     }
