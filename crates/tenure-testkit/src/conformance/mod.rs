@@ -1,7 +1,7 @@
 //! The conformance suite: what every store must do, one file per guarantee and layer.
 //!
 //! `store` speaks to a provider in the words of the contract; `guard` to the engine above it, as users do. The tests read
-//! a provider's capabilities and never ask which one it is. [`conformance!`](crate::conformance) makes a test of each of
+//! a provider's capabilities and never ask which one it is. [`conformance!`](crate::conformance!) makes a test of each of
 //! them for a [`Stand`](crate::Stand).
 
 pub mod guard;
