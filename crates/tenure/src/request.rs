@@ -214,9 +214,7 @@ impl<'a> Request<'a> {
         if let Some(wrong) = wrong {
             return Err(wrong);
         }
-        if !shared.engine.is_open() {
-            return Err(closed());
-        }
+        shared.engine.check_open()?;
         let names = self
             .names
             .ok_or_else(|| Error::internal("acquire", "a request without names and without an error"))?;
@@ -230,10 +228,6 @@ impl<'a> Request<'a> {
         claim.check(shared.engine.provider.caps())?;
         Ok(claim)
     }
-}
-
-fn closed() -> Error {
-    Error::unavailable("acquire", "the locks are closed")
 }
 
 /// A request whose verb was called. Written by hand: the future of an async fn moves a request and its guard more often than
@@ -323,9 +317,7 @@ impl<'a> EachRequest<'a> {
         let engine = &locks.0.engine;
         limits::check_ttl(ttl)?;
         Names::new(names.iter().cloned())?;
-        if !engine.is_open() {
-            return Err(closed());
-        }
+        engine.check_open()?;
         let mut guards: Vec<Option<Guard>> = Vec::with_capacity(names.len());
         if engine.immediate.is_some() {
             for name in &names {

@@ -142,7 +142,7 @@ impl Engine {
         released
     }
 
-    /// What a release of the local tier that was awaited has brought back to the store.
+    /// The store has ended a lease that was given back, or its ttl has.
     pub(super) fn returned(&self, lease: LeaseId) {
         if let Some(name) = self.returning.lock().remove(&lease) {
             self.cohorts.ended(&name, lease);

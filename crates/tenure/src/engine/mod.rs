@@ -125,7 +125,12 @@ impl Engine {
             let _running = running;
             let reap = async {
                 let mut orphans = orphans.lock().await;
-                reaper::run(provider, clock, &mut orphans, left, |lease| ended(&for_reaper, lease)).await;
+                reaper::run(provider, clock, &mut orphans, left, |lease| {
+                    if let Some(engine) = for_reaper.upgrade() {
+                        engine.returned(lease);
+                    }
+                })
+                .await;
             };
             // Ends with the reaper, which ends when the engine is gone and its last orphan is settled.
             tokio::join!(reap, keepalive::run(weak));
@@ -135,6 +140,14 @@ impl Engine {
     /// Whether new claims are taken.
     pub(crate) fn is_open(&self) -> bool {
         !self.closed.load(Ordering::Acquire)
+    }
+
+    /// That new claims are taken.
+    ///
+    /// # Errors
+    /// `Unavailable` once the locks were closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.is_open() { Ok(()) } else { Err(Error::unavailable("acquire", "the locks are closed")) }
     }
 
     /// Claims directly at the store and waits until `until`. `None` when it is busy.
@@ -181,9 +194,7 @@ impl Engine {
 
     /// A claim with the caller's lease id, for servers: no guard, no renewal.
     pub(crate) async fn raw(self: &Arc<Self>, claim: Claim, until: Instant) -> Result<Claimed> {
-        if !self.is_open() {
-            return Err(Error::unavailable("acquire", "the locks are closed"));
-        }
+        self.check_open()?;
         self.start();
         let ttl = claim.ttl;
         let mut pursuit = Pursuit::new(self, claim).for_another();
@@ -278,13 +289,11 @@ impl Engine {
             () = left.none() => true,
             () = self.clock.sleep_until(until) => false,
         };
+        self.provider.close().await;
         if drained {
-            self.provider.close().await;
             return Report { released: held.len(), left: Vec::new() };
         }
-        let remaining: Vec<Digest> = held.iter().map(|lease| lease.id.digest()).collect();
-        self.provider.close().await;
-        Report { released: 0, left: remaining }
+        Report { released: 0, left: held.iter().map(|lease| lease.id.digest()).collect() }
     }
 }
 
@@ -302,14 +311,6 @@ pub struct Report {
     pub released: usize,
     /// Leases that may still be held at the store, until their ttl is over.
     pub left: Vec<Digest>,
-}
-
-fn ended(engine: &Weak<Engine>, lease: LeaseId) {
-    if let Some(engine) = engine.upgrade()
-        && let Some(name) = engine.returning.lock().remove(&lease)
-    {
-        engine.cohorts.ended(&name, lease);
-    }
 }
 
 /// Marks the tasks as not running when they end, for whatever reason.
