@@ -15,6 +15,7 @@ impl Locks {
     /// Locks of the store that `url` names:
     /// - `memory:` inside this process;
     /// - `file:///var/lib/tenure` a directory that the processes of one host share;
+    /// - `redis://127.0.0.1:6379` a Redis server from 7.0 on, with the feature `redis`; `rediss:` over TLS, `redis+unix:` a socket;
     /// - `http://127.0.0.1:7700` a `tenure serve`, with the feature `http`.
     ///
     /// # Errors
@@ -34,10 +35,14 @@ impl Locks {
             "file" => Arc::new(File::open(directory_of(url)?, settings.clock).await?),
             #[cfg(feature = "http")]
             "http" => Arc::new(crate::http::Http::connect(url, settings.clock)?),
+            #[cfg(feature = "redis")]
+            "redis" | "rediss" | "redis+unix" => {
+                Arc::new(crate::redis::Redis::connect(url, settings.clock).await?)
+            }
             // The URL itself is not shown: it may carry a password.
             _ => {
                 let what =
-                    format!("no provider for this url; known are memory: file: http: scheme={scheme:?}");
+                    format!("no provider for this url; known are memory: file: redis: http: scheme={scheme:?}");
                 return Err(Error::invalid("url", what));
             }
         };

@@ -16,6 +16,8 @@ mod locks;
 pub mod memory;
 pub mod name;
 pub mod provider;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod request;
 mod sync;
 pub mod token;

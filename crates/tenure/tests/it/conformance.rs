@@ -2,9 +2,10 @@
 
 use tenure_testkit::conformance;
 
-use crate::stands::{FileStand, HttpStand, MemoryStand, WireStand};
+use crate::stands::{FileStand, HttpStand, MemoryStand, RedisStand, WireStand};
 
 conformance!(memory, MemoryStand);
 conformance!(wire, WireStand);
 conformance!(file, FileStand);
 conformance!(http, HttpStand);
+conformance!(redis, RedisStand);

@@ -2,9 +2,14 @@
 
 use tenure_testkit::differential::store_and_table_agree;
 
-use crate::stands::MemoryStand;
+use crate::stands::{MemoryStand, RedisStand};
 
 #[test]
 fn the_memory_store_does_what_the_table_does() {
     store_and_table_agree::<MemoryStand>(300);
+}
+
+#[test]
+fn the_redis_store_does_what_the_table_does() {
+    store_and_table_agree::<RedisStand>(40);
 }

@@ -6,6 +6,7 @@ use tenure::file::File;
 use tenure::http::Http;
 use tenure::memory::Memory;
 use tenure::provider::{Fut, Provider};
+use tenure::redis::Redis;
 use tenure::{Clock, Locks, Settings};
 use tenure_server::Config;
 use tenure_testkit::{Relay, Stand, Time};
@@ -123,5 +124,32 @@ impl Stand for HttpStand {
 impl Drop for HttpStand {
     fn drop(&mut self) {
         self.server.abort();
+    }
+}
+
+/// A part of a Redis server of its own. Every process of a test connects anew.
+pub(crate) struct RedisStand(String, Clock);
+
+impl Stand for RedisStand {
+    fn start(clock: Clock) -> Fut<'static, Self> {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        Box::pin(async move {
+            let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            RedisStand(format!("redis://127.0.0.1:7399?prefix=t{}-{number}:", std::process::id()), clock)
+        })
+    }
+
+    fn time() -> Time {
+        Time::Real
+    }
+
+    fn open(&self) -> Fut<'_, Arc<dyn Provider>> {
+        Box::pin(async {
+            Arc::new(Redis::connect(&self.0, self.1).await.expect("the server is there")) as Arc<dyn Provider>
+        })
+    }
+
+    fn records(&self) -> Fut<'_, Option<u64>> {
+        Box::pin(async { None })
     }
 }

@@ -1,0 +1,130 @@
+//! What callers ask of the driver, and how they are answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::oneshot;
+
+use super::resp::{Args, Reply};
+use crate::claim::{Claim, LeaseId};
+use crate::error::{Error, Result};
+use crate::lease::{Claimed, Ended, Kept};
+use crate::name::Names;
+use crate::provider::{Force, Forced, Keep};
+use crate::token::TokenBlock;
+
+/// What is asked of the store.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Claim(Claim),
+    Keep(Keep),
+    End(LeaseId),
+    Force { lease: LeaseId, how: Force, names: Names },
+    /// A command as it is.
+    Command(Args),
+}
+
+/// What the store answers.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Claimed(Claimed),
+    Kept(Kept),
+    Ended(Ended),
+    Forced(Forced),
+    Reply(Reply),
+}
+
+pub(super) type Answers = Vec<Result<Answer>>;
+
+/// Asks that came together and are answered together.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) parts: Vec<Part>,
+    /// How often its connection has failed.
+    pub(super) tries: u32,
+    /// Nobody waits for the answers of a job of the driver's own.
+    reply: Option<oneshot::Sender<Answers>>,
+    _room: Option<Room>,
+}
+
+/// One ask of a job.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) ask: Ask,
+    pub(super) answer: Option<Result<Answer>>,
+    /// Whether a claim must go through the script: its key was taken, or its fate is not known.
+    pub(super) by_script: bool,
+    /// What this process knew of the lease when the ask was sent.
+    pub(super) known: Option<(Names, Option<TokenBlock>)>,
+}
+
+impl Job {
+    /// A job of a caller, and where the answers come. Its parts take up room until it is dropped.
+    pub(super) fn new(asks: Vec<Ask>, room: Room) -> (Box<Self>, oneshot::Receiver<Answers>) {
+        let (sender, receiver) = oneshot::channel();
+        (Box::new(Job { parts: parts(asks), tries: 0, reply: Some(sender), _room: Some(room) }), receiver)
+    }
+
+    /// A job of the driver's own.
+    pub(super) fn own(asks: Vec<Ask>) -> Box<Self> {
+        Box::new(Job { parts: parts(asks), tries: 0, reply: None, _room: None })
+    }
+
+    /// Whether nobody waits for the answers of a job that somebody waited for. What it may have taken is ended by who
+    /// asked for it.
+    pub(super) fn is_abandoned(&self) -> bool {
+        let has_left = self.reply.as_ref().is_some_and(oneshot::Sender::is_closed);
+        has_left && !self.parts.iter().any(|part| matches!(part.ask, Ask::End(_) | Ask::Force { .. }))
+    }
+
+    pub(super) fn is_own(&self) -> bool {
+        self.reply.is_none()
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.parts.iter().all(|part| part.answer.is_some())
+    }
+
+    /// Hands the answers over.
+    pub(super) fn finish(mut self: Box<Self>) {
+        let Some(reply) = self.reply.take() else { return };
+        let missing = || Err(Error::internal("redis", "a step was left without an answer"));
+        let answers = self.parts.drain(..).map(|part| part.answer.unwrap_or_else(missing));
+        let _ = reply.send(answers.collect());
+    }
+
+    /// Answers what has no answer yet with an error.
+    pub(super) fn fail(mut self: Box<Self>, why: &str) {
+        for part in &mut self.parts {
+            part.answer.get_or_insert_with(|| Err(Error::unavailable("redis", why.to_owned())));
+        }
+        self.finish();
+    }
+}
+
+fn parts(asks: Vec<Ask>) -> Vec<Part> {
+    asks.into_iter().map(|ask| Part { ask, answer: None, by_script: false, known: None }).collect()
+}
+
+/// Room that steps take up among those that are on their way.
+#[derive(Debug)]
+pub(super) struct Room {
+    taken: Arc<AtomicUsize>,
+    steps: usize,
+}
+
+impl Room {
+    /// Room for so many steps; `None` when there is not enough of it.
+    pub(super) fn take(taken: &Arc<AtomicUsize>, steps: usize, window: usize) -> Option<Self> {
+        let before = taken.fetch_add(steps, Ordering::AcqRel);
+        let room = Room { taken: Arc::clone(taken), steps };
+        // A job that is greater than the window goes alone.
+        (before == 0 || before + steps <= window).then_some(room)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.steps, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,94 @@
+-- What a step does: thin names at once, all else by the machine of table.lua, which is put before this.
+local built
+local function slow()
+  built = built or machine()
+  return built
+end
+
+local at, answers = 1, {}
+-- The next argument, as it is or as a number; and the next names, behind their number.
+local function text() at = at + 1; return ARGV[at - 1] end
+local function number() at = at + 1; return tonumber(ARGV[at - 1]) end
+local function list()
+  local names = {}
+  for i = 1, number() do names[i] = ARGV[at + i - 1] end
+  at = at + #names
+  return names
+end
+-- The keys of thin names, and whether the lease holds all of them so.
+local function thin(id, names)
+  local keys, own = {}, #names > 0
+  for i, name in ipairs(names) do keys[i] = base .. 'l:' .. name end
+  if not own then return keys, false end
+  for _, v in ipairs(call('MGET', unpack(keys))) do
+    if not v or sub(v, 1, 17) ~= 'T' .. id then return keys, false end
+  end
+  return keys, true
+end
+
+while at <= #ARGV do
+  local kind, answer = text(), nil
+  local id = text()
+  if kind == 'end' then
+    local names = list()
+    local keys, own = thin(id, names)
+    if own then
+      call('DEL', unpack(keys))
+      answer = 1
+    else
+      answer = slow().finish(id, names)
+    end
+  elseif kind == 'keep' then
+    local ttl, tokens = number(), number()
+    local seen = { epoch = number(), ctr = number(), count = number() }
+    local names = list()
+    local keys, own = thin(id, names)
+    if own and tokens == 0 and seen.ctr > 0 then
+      local left = ttl
+      for _, key in ipairs(keys) do
+        local told, since, _, ctr = unpack_bytes('>I4I8I4I4', call('GETRANGE', key, 25, 44))
+        if ctr == 0 or since == 0 or (ttl > 0 and told ~= ttl) then
+          local time = call('TIME')
+          if since == 0 then since = time[1] * 1000 + math.floor(time[2] / 1000) - told + call('PTTL', key) end
+          call('SETRANGE', key, 25, pack('>I4I8I4I4', ttl > 0 and ttl or told, since, seen.epoch, seen.ctr))
+        end
+        if ttl > 0 and call('PEXPIRE', key, ttl, 'GT') == 0 then left = math.max(left, call('PTTL', key)) end
+      end
+      answer = left
+    else
+      if own then
+        for _, name in ipairs(names) do slow().fatten(name) end
+      end
+      answer = slow().keep(id, ttl, tokens, seen, #names == 0)
+    end
+  elseif kind == 'claim' then
+    local proc = text()
+    local c = { proc = proc, mode = text(), take = number(), of = number(), pick = number(), ttl = number(),
+      linger = number(), want = number(), origin = text(), meta = text() }
+    local wait = text() == 'w'
+    local replaces = {}
+    for i = 1, number() do replaces[i] = { id = text(), names = list() } end
+    c.names = list()
+    local plain = c.mode == 'x' and c.pick == 0 and c.linger == 0 and c.origin == 'l' and #replaces == 0
+    local keys = {}
+    if plain then
+      for i, name in ipairs(c.names) do keys[i] = base .. 'l:' .. name end
+      plain = call('EXISTS', base .. 'c:' .. id, unpack(keys)) == 0
+    end
+    if plain then
+      local time = call('TIME')
+      local now = time[1] * 1000 + math.floor(time[2] / 1000)
+      local ctr = call('HINCRBY', KEYS[1], 'ctr', c.want) - c.want + 1
+      local v = 'T' .. id .. proc .. pack('>I4I8I4I4', c.ttl, now, epoch, ctr) .. c.meta
+      for _, key in ipairs(keys) do call('SET', key, v, 'PX', c.ttl) end
+      answer = { 'G', {}, epoch, ctr, c.want, c.ttl, 0, 0, 0 }
+    else
+      answer = slow().claim(id, c, wait, replaces)
+    end
+  elseif kind == 'force' then
+    local how = text()
+    answer = slow().force(id, how, list())
+  end
+  answers[#answers + 1] = answer
+end
+return answers
