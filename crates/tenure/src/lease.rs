@@ -176,7 +176,7 @@ pub struct Listed {
     pub names: Names,
     /// How it shares them.
     pub mode: Mode,
-    /// Its smallest token; `None` for a waiter.
+    /// Its smallest token; `None` for a waiter, and for a lease so new that the store has not been told yet.
     pub token: Option<FencingToken>,
     /// The ttl that was asked for.
     pub ttl: Duration,

@@ -124,7 +124,8 @@ impl Flight {
             Ask::Claim(claim) => {
                 let names = |lease: &LeaseId| crew.desk.find(lease).map(|(names, _)| names);
                 let replaces: Vec<_> = claim.replaces.iter().map(names).collect();
-                words::claim(steps, claim, crew.listener, &replaces);
+                let known = crew.desk.find(&claim.lease).and_then(|(_, tokens)| tokens);
+                words::claim(steps, claim, crew.listener, known, &replaces);
                 self.steps.push(slot);
             }
             Ask::Keep(keep) => {

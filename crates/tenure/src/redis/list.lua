@@ -1,7 +1,7 @@
 -- What is held, or waits, under some names.
 --
 -- KEYS[1] the meta record. ARGV: "leases" or "waiters", then names. Answers a record for each lease or waiter of each name:
--- { id, names, mode, take, of, ttl, age, left or ahead, origin, meta, epoch, ctr }
+-- { id, names, mode, take, of, ttl, age, left or ahead, origin, meta, epoch, ctr, how many names in all or 0 }
 local base = string.sub(KEYS[1], 1, -5)
 local call, sub = redis.call, string.sub
 local time = call('TIME')
@@ -12,7 +12,7 @@ local function claim(id)
   return record and sub(record, 1, 1) ~= 'E' and cmsgpack.unpack(record) or nil
 end
 local function show(id, c, names, number)
-  found[#found + 1] = { id, names, c.mode, c.take, c.of, c.ttl, now - c.since, number, c.origin, c.meta, c.epoch or 0, c.ctr or 0 }
+  found[#found + 1] = { id, names, c.mode, c.take, c.of, c.ttl, now - c.since, number, c.origin, c.meta, c.epoch or 0, c.ctr or 0, c.total or 0 }
 end
 for i = 2, #ARGV do
   local name = ARGV[i]
@@ -20,9 +20,9 @@ for i = 2, #ARGV do
   if v and ARGV[1] == 'leases' then
     if sub(v, 1, 1) == 'T' then
       local left = call('PTTL', base .. 'l:' .. name)
-      local ttl, since, epoch, ctr = struct.unpack('>I4I8I4I4', v, 26)
+      local ttl, since, epoch, ctr, count = struct.unpack('>I4I8I4I4I2', v, 26)
       if since == 0 then since = now - ttl + left end
-      found[#found + 1] = { sub(v, 2, 17), { name }, 'x', 0, 0, ttl, now - since, left, 'l', sub(v, 46), epoch, ctr }
+      found[#found + 1] = { sub(v, 2, 17), { name }, 'x', 0, 0, ttl, now - since, left, 'l', sub(v, 48), epoch, ctr, count }
     else
       for _, holder in ipairs(call('ZRANGEBYSCORE', base .. 'h:' .. name, '(' .. now, '+inf')) do
         local id = sub(holder, 1, 16)

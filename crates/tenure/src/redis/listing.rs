@@ -18,14 +18,27 @@ const SCAN: &str = "1000";
 /// Names whose records are read in one step.
 const NAMES: usize = 128;
 
-type Found = BTreeMap<Digest, (LeaseId, Listed)>;
+/// What was found, in the order of the digests.
+#[derive(Default)]
+struct Found {
+    entries: BTreeMap<Digest, (LeaseId, Listed)>,
+    /// Whether a lease has names that were not looked at.
+    has_parts: bool,
+}
 
 /// A page of what there is.
 pub(super) async fn list(shared: &Shared, query: &Query) -> Result<Page> {
     let is_after = |listed: &Listed| query.after.is_none_or(|after| listed.lease > after);
-    let found = scan(shared, &query.prefix, query.kind, query.limit.saturating_add(1), is_after).await?;
-    let more = found.len() > query.limit;
-    let entries: Vec<Listed> = found.into_values().map(|(_, listed)| listed).take(query.limit).collect();
+    let most = query.limit.saturating_add(1);
+    let mut found = scan(shared, &query.prefix, query.kind, most, is_after).await?;
+    if found.has_parts {
+        // A lease of several names is shown with all of them, and is found by one.
+        let digests: Vec<Digest> = found.entries.into_keys().collect();
+        let is_one = |listed: &Listed| digests.binary_search(&listed.lease).is_ok();
+        found = scan(shared, "", query.kind, most, is_one).await?;
+    }
+    let more = found.entries.len() > query.limit;
+    let entries: Vec<Listed> = found.entries.into_values().map(|(_, listed)| listed).take(query.limit).collect();
     let next = more.then(|| entries.last().map(|listed| listed.lease)).flatten();
     Ok(Page { entries, next })
 }
@@ -34,7 +47,7 @@ pub(super) async fn list(shared: &Shared, query: &Query) -> Result<Page> {
 pub(super) async fn find(shared: &Shared, digest: Digest) -> Result<Option<(LeaseId, Names)>> {
     for kind in [Kind::Leases, Kind::Waiters] {
         let found = scan(shared, "", kind, usize::MAX, |listed| listed.lease == digest).await?;
-        if let Some((id, listed)) = found.into_values().next() {
+        if let Some((id, listed)) = found.entries.into_values().next() {
             return Ok(Some((id, listed.names)));
         }
     }
@@ -49,7 +62,7 @@ async fn scan(
     most: usize,
     is_wanted: impl Fn(&Listed) -> bool,
 ) -> Result<Found> {
-    let mut found = Found::new();
+    let mut found = Found::default();
     let base = format!("{}l:", shared.target.prefix);
     let pattern = format!("{}{}*", escaped(&base), escaped(prefix));
     let mut cursor = b"0".to_vec();
@@ -61,12 +74,13 @@ async fn scan(
         let names: Vec<&[u8]> = keys.filter_map(|key| key.strip_prefix(base.as_bytes())).collect();
         for names in names.chunks(NAMES) {
             read(shared, names, kind, &is_wanted, &mut found).await?;
-            while found.len() > most {
-                found.pop_last();
+            while found.entries.len() > most {
+                found.entries.pop_last();
             }
         }
         next.text().ok_or_else(strange)?.clone_into(&mut cursor);
         if cursor == b"0" {
+            found.has_parts &= !prefix.is_empty();
             return Ok(found);
         }
     }
@@ -84,16 +98,20 @@ async fn read(
     names.iter().for_each(|name| args.push(name));
     let reply = command(shared, args).await?;
     for entry in reply.list().ok_or_else(strange)? {
-        let (id, listed) = words::listed(entry, kind == Kind::Waiters).ok_or_else(strange)?;
+        let (id, mut listed, total) = words::listed(entry, kind == Kind::Waiters).ok_or_else(strange)?;
+        if listed.token.is_none() && kind == Kind::Leases {
+            listed.token = shared.desk.find(&id).and_then(|(_, tokens)| tokens).map(|tokens| tokens.first());
+        }
         if is_wanted(&listed) {
-            add(found, id, listed);
+            found.has_parts |= total > listed.names.len();
+            add(&mut found.entries, id, listed);
         }
     }
     Ok(())
 }
 
 /// Adds an entry, or the names and the place that it was not known to have.
-fn add(found: &mut Found, id: LeaseId, listed: Listed) {
+fn add(found: &mut BTreeMap<Digest, (LeaseId, Listed)>, id: LeaseId, listed: Listed) {
     match found.entry(listed.lease) {
         Entry::Vacant(vacant) => drop(vacant.insert((id, listed))),
         Entry::Occupied(mut same) => {

@@ -66,6 +66,7 @@ while at <= #ARGV do
     local c = { proc = proc, mode = text(), take = number(), of = number(), pick = number(), ttl = number(),
       linger = number(), want = number(), origin = text(), meta = text() }
     local wait = text() == 'w'
+    local seen = { epoch = number(), ctr = number(), count = number() }
     local replaces = {}
     for i = 1, number() do replaces[i] = { id = text(), names = list() } end
     c.names = list()
@@ -79,11 +80,11 @@ while at <= #ARGV do
       local time = call('TIME')
       local now = time[1] * 1000 + math.floor(time[2] / 1000)
       local ctr = call('HINCRBY', KEYS[1], 'ctr', c.want) - c.want + 1
-      local v = 'T' .. id .. proc .. pack('>I4I8I4I4', c.ttl, now, epoch, ctr) .. c.meta
+      local v = 'T' .. id .. proc .. pack('>I4I8I4I4I2', c.ttl, now, epoch, ctr, #c.names) .. c.meta
       for _, key in ipairs(keys) do call('SET', key, v, 'PX', c.ttl) end
       answer = { 'G', {}, epoch, ctr, c.want, c.ttl, 0, 0, 0 }
     else
-      answer = slow().claim(id, c, wait, replaces)
+      answer = slow().claim(id, c, wait, replaces, seen)
     end
   elseif kind == 'force' then
     local how = text()

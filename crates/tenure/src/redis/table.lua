@@ -2,7 +2,7 @@
 -- `memory/table.rs` is their specification; docs/adr/0003-redis.md has the records.
 --
 -- KEYS[1]  <prefix>meta     a hash: epoch, replid, ctr (tokens given in this epoch), tickets, layout
---          <prefix>l:<name> thin: "T" id proc ttl since epoch ctr meta, with the lease's ttl; fat: "F" and the permits in use
+--          <prefix>l:<name> thin: "T" id proc ttl since epoch ctr names meta, with the lease's ttl; fat: "F" and the permits in use
 --          <prefix>h:<name> of a fat name: its holders, by the instant at which they expire
 --          <prefix>q:<name> of a fat name: its waiters, by ticket
 --          <prefix>c:<id>   a claim that is fat somewhere or waits, or "E" and why it ended
@@ -92,14 +92,15 @@ local function machine()
   local function fatten(name, v)
     local id = sub(v, 2, 17)
     local left = call('PTTL', base .. 'l:' .. name)
-    local ttl, since, e, ctr = unpack_bytes('>I4I8I4I4', v, 26)
+    local ttl, since, e, ctr, count = unpack_bytes('>I4I8I4I4I2', v, 26)
     local c = load(id)
     if not c or c.ended then
       c = { names = {}, mode = 'x', take = 0, of = 0, pick = 0, ttl = ttl, linger = 0, origin = 'l', want = 1,
-        proc = sub(v, 18, 25), meta = sub(v, 46), since = since > 0 and since or now - ttl + left, exp = 0 }
+        proc = sub(v, 18, 25), meta = sub(v, 48), total = count, since = since > 0 and since or now - ttl + left, exp = 0 }
       if ctr > 0 then c.epoch, c.ctr, c.count = e, ctr, 1 end
     end
     c.names[#c.names + 1] = name
+    table.sort(c.names)
     c.exp = math.max(c.exp, now + left)
     save(id, c)
     call('SET', base .. 'l:' .. name, 'F0')
@@ -341,7 +342,7 @@ local function machine()
     for _, name in ipairs(names) do
       local thin, v = record(name)
       if thin then
-        return { 'B', name, sub(thin, 2, 17), call('PTTL', base .. 'l:' .. name), sub(thin, 46), 0 }
+        return { 'B', name, sub(thin, 2, 17), call('PTTL', base .. 'l:' .. name), sub(thin, 48), 0 }
       elseif v then
         local first = call('ZRANGE', base .. 'h:' .. name, 0, 0, 'WITHSCORES')
         local c = first[1] and load(sub(first[1], 1, 16))
@@ -417,21 +418,27 @@ local function machine()
     fatten(name, call('GET', base .. 'l:' .. name))
   end
 
-  function m.claim(id, asked, wait, replaces)
+  -- The tokens that an asker knows of a lease which does not know them itself.
+  local function learn(id, c, seen)
+    if c and c.exp and not c.ctr and seen.ctr > 0 then
+      c.epoch, c.ctr, c.count = seen.epoch, seen.ctr, seen.count
+      save(id, c)
+    end
+  end
+
+  function m.claim(id, asked, wait, replaces, seen)
     local c = load(id)
-    if not c and asked.pick == 0 then
-      -- Granted before, by a step whose answer was lost: it gets its tokens now.
-      local thin = thin_of(id, asked.names)
-      if thin then
-        for _, name in ipairs(asked.names) do m.fatten(name) end
-        c = load(id)
-        if not c.ctr then
-          c.count = asked.want
-          c.ctr = call('HINCRBY', KEYS[1], 'ctr', c.count) - c.count + 1
-          c.epoch = epoch
-          save(id, c)
-        end
-      end
+    if not c and asked.pick == 0 and thin_of(id, asked.names) then
+      for _, name in ipairs(asked.names) do m.fatten(name) end
+      c = load(id)
+    end
+    learn(id, c, seen)
+    if c and c.exp and not c.ctr then
+      -- Granted by a step whose answer was lost: nobody has its tokens, so it gets others now.
+      c.count = asked.want
+      c.ctr = call('HINCRBY', KEYS[1], 'ctr', c.count) - c.count + 1
+      c.epoch = epoch
+      save(id, c)
     end
     if c then
       return not c.ended and ask_again(id, c) or busy(c.ended and {} or asked.names)
@@ -455,18 +462,19 @@ local function machine()
     if not c or c.ended then return { 'N', c and c.ended or 'u' } end
     if c.ticket then
       call('PEXPIRE', base .. 'c:' .. id, DEAD_WAITER)
-      local answer = place(id, c)
-      if answer[2] >= LOOKED_AT then return answer end
     end
     if ttl > 0 then
       refresh(c.names)
       c = load(id)
-      if c and c.ticket then promote(id, c) end
+      -- Nobody looks as deep into a queue as to grant what stands beyond.
+      local answer = c and c.ticket and place(id, c)
+      if answer and answer[2] >= LOOKED_AT then return answer end
+      if answer then promote(id, c) end
       c = load(id)
     end
     if not c or c.ended or c.given_up then return { 'N', c and c.ended or 'u' } end
     if c.ticket then return place(id, c) end
-    if not c.ctr and seen.ctr > 0 then c.epoch, c.ctr, c.count = seen.epoch, seen.ctr, seen.count end
+    learn(id, c, seen)
     if ttl > 0 then
       if not c.revoked and c.exp < now + ttl then
         c.exp = now + ttl

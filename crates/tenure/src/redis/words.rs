@@ -20,12 +20,13 @@ pub(super) type Listener = [u8; 8];
 
 /// What a lease's key holds where its name is thin, as long as its token is not known to it.
 pub(super) fn thin(claim: &Claim, listener: &Listener) -> Vec<u8> {
-    let mut value = Vec::with_capacity(45);
+    let mut value = Vec::with_capacity(47);
     value.push(b'T');
     value.extend_from_slice(&claim.lease.to_bytes());
     value.extend_from_slice(listener);
     value.extend_from_slice(&u32::try_from(claim.ttl.as_millis()).unwrap_or(u32::MAX).to_be_bytes());
     value.extend_from_slice(&[0; 16]);
+    value.extend_from_slice(&1_u16.to_be_bytes());
     value.extend_from_slice(meta_text(claim.meta.as_deref()).as_bytes());
     value
 }
@@ -40,8 +41,15 @@ pub(super) fn is_plain(claim: &Claim) -> bool {
         && claim.replaces.is_empty()
 }
 
-/// Asks for a claim. `replaces` has the names of the leases that it replaces.
-pub(super) fn claim(args: &mut Args, claim: &Claim, listener: &Listener, replaces: &[Option<Names>]) {
+/// Asks for a claim, whose tokens are known if it was granted before. `replaces` has the names of the leases that it
+/// replaces.
+pub(super) fn claim(
+    args: &mut Args,
+    claim: &Claim,
+    listener: &Listener,
+    known: Option<TokenBlock>,
+    replaces: &[Option<Names>],
+) {
     let (mode, take, of) = match claim.mode {
         Mode::Exclusive => (b"x", 0, 0),
         Mode::Shared => (b"s", 0, 0),
@@ -61,6 +69,7 @@ pub(super) fn claim(args: &mut Args, claim: &Claim, listener: &Listener, replace
     args.push(if claim.origin == Origin::Local { b"l" } else { b"r" });
     args.push(meta_text(claim.meta.as_deref()).as_bytes());
     args.push(if claim.wait { b"w" } else { b"-" });
+    tokens(args, known);
     args.number(claim.replaces.len() as u64);
     for (lease, names) in claim.replaces.iter().zip(replaces) {
         args.push(&lease.to_bytes());
@@ -77,15 +86,11 @@ pub(super) fn keep(
     more: u32,
     known: Option<&(Names, Option<TokenBlock>)>,
 ) {
-    let tokens = known.and_then(|(_, tokens)| *tokens);
-    let number = tokens.map_or(0, |tokens| tokens.first().get());
     args.push(b"keep");
     args.push(&lease.to_bytes());
     args.number(millis(ttl));
     args.number(more.into());
-    args.number(number >> 32);
-    args.number(number & u64::from(u32::MAX));
-    args.number(tokens.map_or(0, |tokens| tokens.count().get().into()));
+    tokens(args, known.and_then(|(_, tokens)| *tokens));
     list(args, known.map(|(names, _)| names));
 }
 
@@ -100,6 +105,13 @@ pub(super) fn force(args: &mut Args, lease: &LeaseId, how: Force, names: &Names)
     args.push(&lease.to_bytes());
     args.push(if how == Force::Revoke { b"revoke" } else { b"now" });
     list(args, Some(names));
+}
+
+fn tokens(args: &mut Args, known: Option<TokenBlock>) {
+    let number = known.map_or(0, |tokens| tokens.first().get());
+    args.number(number >> 32);
+    args.number(number & u64::from(u32::MAX));
+    args.number(known.map_or(0, |tokens| tokens.count().get().into()));
 }
 
 fn list(args: &mut Args, names: Option<&Names>) {
@@ -186,9 +198,9 @@ pub(super) fn forced(reply: &Reply) -> Result<Forced> {
     }
 }
 
-/// A lease or waiter of a list, with its id.
-pub(super) fn listed(reply: &Reply, of_waiters: bool) -> Option<(LeaseId, Listed)> {
-    let [id, names, mode, take, of, ttl, age, number, origin, about, epoch, ctr] = reply.list()? else {
+/// A lease or waiter of a list, with its id and how many names it has in all.
+pub(super) fn listed(reply: &Reply, of_waiters: bool) -> Option<(LeaseId, Listed, usize)> {
+    let [id, names, mode, take, of, ttl, age, number, origin, about, epoch, ctr, total] = reply.list()? else {
         return None;
     };
     let id = lease(id.text()?)?;
@@ -207,7 +219,7 @@ pub(super) fn listed(reply: &Reply, of_waiters: bool) -> Option<(LeaseId, Listed
         listed.remaining = span(number);
         listed.token = block(epoch.int()?, ctr.int()?, 1).filter(|_| ctr.int() > Some(0)).map(|block| block.first());
     }
-    Some((id, listed))
+    Some((id, listed, usize::try_from(total.int()?).ok()?))
 }
 
 fn word(reply: &Reply) -> Option<(&[u8], &[Reply])> {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use tenure::lease::{Kind, Query};
-use tenure::{ErrorKind, Locks, limits};
+use tenure::lease::{Kind, Listed, Query};
+use tenure::{ErrorKind, Guard, Locks, limits};
 
+use crate::client::Client;
 use crate::relay::Fault;
 use crate::stand::Stage;
 
@@ -15,9 +16,8 @@ pub async fn a_guard_is_listed_as_what_it_is(stage: Stage) {
         let guard = locks.lock_all(["x", "y"]).holder("job", "settle").acquire().await.unwrap();
         let plain = locks.lock("z").acquire().await.unwrap();
         for (guard, job) in [(&guard, Some("settle")), (&plain, None)] {
-            let list = near.list(&Query::new(Kind::Leases, guard.names().first().as_str())).await;
-            let entry = list.iter().find(|entry| entry.lease == guard.lease()).expect("it is listed");
-            assert_eq!((&entry.names, entry.token.is_some()), (guard.names(), true));
+            let entry = listed_with_token(&stage, &near, guard).await;
+            assert_eq!((&entry.names, entry.token), (guard.names(), Some(guard.token())));
             let meta = entry.meta.as_deref();
             assert_eq!(
                 meta.and_then(|meta| meta.iter().find(|(key, _)| *key == "job")).map(|(_, job)| job),
@@ -27,6 +27,19 @@ pub async fn a_guard_is_listed_as_what_it_is(stage: Stage) {
         guard.release().await.unwrap();
         plain.release().await.unwrap();
         stage.quiet(&near, Duration::from_secs(2)).await;
+    }
+}
+
+/// The entry of a guard. A store may be told the token of a new lease a moment later.
+async fn listed_with_token(stage: &Stage, near: &Client, guard: &Guard) -> Listed {
+    let deadline = stage.clock().now() + stage.slack();
+    loop {
+        let list = near.list(&Query::new(Kind::Leases, guard.names().first().as_str())).await;
+        let entry = list.into_iter().find(|entry| entry.lease == guard.lease()).expect("it is listed");
+        if entry.token.is_some() || stage.clock().now() > deadline {
+            return entry;
+        }
+        stage.pass(Duration::from_millis(10)).await;
     }
 }
 
