@@ -11,13 +11,17 @@ pub mod conformance;
 pub mod counter;
 pub mod differential;
 pub mod process;
+pub mod proxy;
+pub mod redis;
 pub mod relay;
 pub mod seed;
 pub mod stand;
 
+pub use self::redis::{RedisConfig, RedisServer};
 pub use browser::Browser;
 pub use cancel::cancel_at;
 pub use client::{Asking, Client};
+pub use proxy::{Cut, TcpProxy, Way};
 pub use relay::{Fault, Relay, Step, Wire};
 pub use seed::seed;
 pub use stand::{Stage, Stand, Time, play};

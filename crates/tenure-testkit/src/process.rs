@@ -80,17 +80,12 @@ impl Child {
 
     /// Stops it with SIGSTOP.
     pub fn stop(&self) {
-        self.signal(Signal::STOP);
+        signal(&self.child, Signal::STOP);
     }
 
     /// Lets it go on with SIGCONT.
     pub fn go_on(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a child has a pid");
-        kill_process(pid, signal).expect("the child was not waited for yet");
+        signal(&self.child, Signal::CONT);
     }
 
     /// Waits until it ends by itself.
@@ -109,6 +104,12 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Sends `signal` to a child that was not waited for yet.
+pub(crate) fn signal(child: &std::process::Child, signal: Signal) {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child has a pid");
+    kill_process(pid, signal).expect("the child was not waited for yet");
 }
 
 /// Says a word to the parent, on a line of its own.

@@ -11,8 +11,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong in a bench ends it")]
 #![allow(missing_docs, missing_debug_implementations, unreachable_pub, reason = "a program")]
 
-#[path = "../support/counting.rs"]
-mod counting;
 mod waiter;
 
 use std::fs;

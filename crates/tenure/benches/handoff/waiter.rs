@@ -4,9 +4,9 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
-use tenure::{Guard, Locks, Provider, Settings};
+use tenure::{Clock, Guard, Locks, Settings};
+use tenure_testkit::{Relay, Step};
 
-use crate::counting::Counting;
 use crate::{NAME, now};
 
 /// The other process, as the parent commands it: a line in, a line out.
@@ -75,8 +75,8 @@ pub fn run(url: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let store = Locks::connect(url).await.unwrap();
-        let counting = Arc::new(Counting::over(Arc::clone(store.provider())));
-        let locks = Locks::over(Arc::clone(&counting) as Arc<dyn Provider>, Settings::default());
+        let (provider, wire) = Relay::over(Arc::clone(store.provider()), Clock::system());
+        let locks = Locks::over(provider, Settings::default());
         let mut held: Option<Guard> = None;
         // Reading blocks this thread, and nothing else is to be done here between two orders.
         for order in std::io::stdin().lock().lines() {
@@ -90,8 +90,9 @@ pub fn run(url: &str) {
                     println!("released");
                 }
                 "calls" => {
-                    let counts = counting.counts();
-                    println!("{} {} {}", counts.claims, counts.keeps, counts.ends);
+                    let [claims, keeps, ends] =
+                        [Step::Claim, Step::Keep, Step::End].map(|step| wire.trips(step));
+                    println!("{claims} {keeps} {ends}");
                 }
                 _ => break,
             }

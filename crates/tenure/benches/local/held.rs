@@ -8,11 +8,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tenure::{Clock, Locks, Memory, Provider, Settings};
+use tenure::{Clock, Locks, Memory, Settings};
+use tenure_testkit::{Relay, Step};
 
 use crate::Effort;
 use crate::contenders::{Contender, Dashed, Pool, Tenure};
-use crate::counting::Counting;
 use crate::drive;
 use crate::report;
 
@@ -98,20 +98,21 @@ fn resident() -> i64 {
 
 /// Holds `count` guards over a store that must be asked to keep them, and prints what that costs.
 fn idle(count: usize, span: Duration) {
-    let counting = Arc::new(Counting::over(Arc::new(Memory::new(Clock::system()))).with_expiry());
+    let clock = Clock::system();
+    let (provider, wire) = Relay::over(Arc::new(Memory::new(clock)), clock);
     drive::own().block_on(async {
-        let provider: Arc<dyn Provider> = Arc::clone(&counting) as Arc<dyn Provider>;
         let locks = Locks::over(provider, Settings::default());
         let mut guards = Vec::with_capacity(count);
         for name in names(count) {
             guards.push(locks.lock(&name).acquire().await.unwrap());
         }
-        let (before, spent, began) = (counting.counts(), drive::cpu(), Instant::now());
+        let count = || (wire.all_trips(), wire.trips(Step::Keep), wire.elements(Step::Keep));
+        let (before, spent, began) = (count(), drive::cpu(), Instant::now());
         tokio::time::sleep(span).await;
         let used = (drive::cpu() - spent).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
-        let after = counting.counts();
+        let after = count();
         assert!(guards.iter().all(|guard| !guard.is_lost()), "a lock was lost");
-        let others = after.claims + after.ends - before.claims - before.ends;
-        println!("{used:.2} {} {} {others}", after.keeps - before.keeps, after.kept - before.kept);
+        let (calls, keeps, renewals) = (after.0 - before.0, after.1 - before.1, after.2 - before.2);
+        println!("{used:.2} {keeps} {renewals} {}", calls - keeps);
     });
 }

@@ -10,8 +10,6 @@
 
 mod contended;
 mod contenders;
-#[path = "../support/counting.rs"]
-mod counting;
 mod drive;
 mod held;
 mod jobs;

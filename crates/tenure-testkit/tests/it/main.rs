@@ -1,0 +1,5 @@
+//! The testkit's own servers and faults, each seen from outside.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod proxy;
+mod redis;
