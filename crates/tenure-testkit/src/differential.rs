@@ -8,6 +8,7 @@ mod ops;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -104,7 +105,7 @@ impl Pair {
     async fn step(&mut self, stage: &Stage, op: &Op) {
         match op {
             Op::Claim { slot, .. } | Op::Replace { slot, .. } => {
-                let claim = self.spell(op);
+                let claim = self.spell(stage, op);
                 self.slots[*slot] = Some(claim.clone());
                 self.claim(stage, &claim).await;
             }
@@ -144,10 +145,12 @@ impl Pair {
         outlives || claim.origin == Origin::Remote || is_listed(Kind::Leases) || is_listed(Kind::Waiters)
     }
 
-    fn spell(&self, op: &Op) -> Claim {
+    /// The claim of a step. Where time cannot be stopped no lease runs out: two stores would see it at two instants.
+    fn spell(&self, stage: &Stage, op: &Op) -> Claim {
         let (names, claim) = match op {
             Op::Claim { names, how, wait, ttl, linger, local, .. } => {
-                let mut claim = self.client.ask(names).lasting(*ttl).lingering(*linger);
+                let lasting = |span: Duration| if stage.is_paused() { span } else { span * 1_000 };
+                let mut claim = self.client.ask(names).lasting(lasting(*ttl)).lingering(lasting(*linger));
                 claim.wait = *wait;
                 if *local {
                     claim.origin = Origin::Local;

@@ -54,7 +54,6 @@ pub(super) struct Shared {
     pub(super) in_flight: Arc<AtomicUsize>,
     pub(super) connected: AtomicBool,
     pub(super) closed: AtomicBool,
-    pub(super) unsafe_now: Mutex<Option<String>>,
     jobs: Mutex<Vec<Box<Job>>>,
     arrived: Notify,
 }
@@ -69,7 +68,6 @@ impl Shared {
             in_flight: Arc::default(),
             connected: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            unsafe_now: Mutex::default(),
             jobs: Mutex::default(),
             arrived: Notify::new(),
         }

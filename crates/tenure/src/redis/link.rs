@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rustls::pki_types::pem::PemObject;
@@ -53,22 +54,20 @@ pub(super) struct Intro<'a> {
 }
 
 impl Link {
-    /// Connects, logs in, checks that the server is one that locks can be trusted to, and makes it ready.
+    /// Connects, logs in, checks that the server is one that locks can be trusted to, and makes it ready: in one trip, unless
+    /// the store is a new one.
     ///
     /// # Errors
     /// `InvalidInput` when the server or the login is of no use and stays so; `Unavailable` when it may work later.
     pub(super) async fn open(intro: &Intro<'_>) -> Result<Self> {
         let within = intro.target.connect_timeout;
         let late = || Error::unavailable("connect", format!("the server did not answer within={within:?}"));
-        let mut link = tokio::time::timeout(within, Link::greet(intro)).await.map_err(|_| late())??;
-        link.register(intro).await?;
-        Ok(link)
+        tokio::time::timeout(within, Link::greet(intro)).await.map_err(|_| late())?
     }
 
     async fn greet(intro: &Intro<'_>) -> Result<Self> {
         let target = intro.target;
-        let stream = dial(target).await?;
-        let (reader, writer) = tokio::io::split(stream);
+        let (reader, writer) = tokio::io::split(dial(target).await?);
         let mut link = Link {
             reader,
             writer,
@@ -81,119 +80,96 @@ impl Link {
         };
         let mut hello = Args::of(["HELLO", "3"]);
         if let Some((user, password)) = &target.login {
-            for word in ["AUTH", user, password] {
-                hello.push(word.as_bytes());
-            }
+            ["AUTH", user, password].iter().for_each(|word| hello.push(word.as_bytes()));
         }
-        link.ask(&hello).await?;
+        let before = intro.before.map_or_else(|| "0".to_owned(), |id| id.to_string());
+        let database = target.database.to_string();
+        let registration = registration(intro);
+        let commands = [
+            hello,
+            Args::of(["CLIENT", "SETNAME", "tenure"]),
+            Args::of(["SELECT", &database]),
+            Args::of(["CLIENT", "ID"]),
+            Args::of(["CLIENT", "KILL", "ID", &before]),
+            Args::of(["INFO"]),
+            Args::of(["SCRIPT", "LOAD", scripts::STEP]),
+            Args::of([b"SUBSCRIBE".as_slice(), intro.channel]),
+        ];
+        commands.iter().chain([&registration]).for_each(|command| command.write(&mut link.outgoing, &[]));
+        link.flush().await?;
+        proper(link.read().await?)?;
         // A name is for people: a server that forbids it is none the worse.
-        link.send(&Args::of(["CLIENT", "SETNAME", "tenure"])).await?;
-        if target.database != 0 {
-            link.ask(&Args::of(["SELECT", &target.database.to_string()])).await?;
+        link.read().await?;
+        if let Reply::Error(error) = link.read().await?
+            && target.database != 0
+        {
+            return Err(refused(&error));
         }
-        link.id = link.ask(&Args::of(["CLIENT", "ID"])).await?.int().unwrap_or(0);
-        if let Some(before) = intro.before {
-            let killed = link.send(&Args::of(["CLIENT", "KILL", "ID", &before.to_string()])).await?;
-            // It is gone already, or it is now.
-            link.is_alone = !matches!(killed, Reply::Error(error) if !error.contains("No such client"));
-        }
-        link.check(target).await?;
-        link.script = match link.ask(&Args::of(["SCRIPT", "LOAD", scripts::STEP])).await? {
+        link.id = proper(link.read().await?)?.int().unwrap_or(0);
+        // One that is not there any more is as good as killed.
+        let killed = link.read().await?;
+        link.is_alone = !matches!(&killed, Reply::Error(error) if !error.contains("No such client"));
+        let info = proper(link.read().await?)?;
+        check(&String::from_utf8_lossy(info.text().unwrap_or_default()), target)?;
+        link.script = match proper(link.read().await?)? {
             Reply::Text(sha) => sha,
             _ => return Err(strange("SCRIPT LOAD")),
         };
-        link.write(&Args::of([b"SUBSCRIBE".as_slice(), intro.channel])).await?;
-        loop {
-            match link.read().await? {
-                Reply::Push(items) if items.first().and_then(Reply::text) == Some(b"subscribe") => break,
-                Reply::Push(_) => {}
-                Reply::Error(error) => return Err(refused(&error)),
-                _ => return Err(strange("SUBSCRIBE")),
-            }
+        match link.read_any().await? {
+            Reply::Push(_) => {}
+            Reply::Error(error) => return Err(refused(&error)),
+            _ => return Err(strange("SUBSCRIBE")),
         }
+        link.register(&registration).await?;
         Ok(link)
     }
 
-    /// That the server is one that locks can be trusted to.
-    async fn check(&mut self, target: &Target) -> Result<()> {
-        let info = self.ask(&Args::of(["INFO"])).await?;
-        let info = String::from_utf8_lossy(info.text().unwrap_or_default()).into_owned();
-        let field = |name: &str| {
-            let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            line.unwrap_or_default().trim()
-        };
-        let version = field("redis_version");
-        if version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0) < OLDEST {
-            return Err(Error::invalid("url", format!("the server is too old; from Redis 7.0 on version={version}")));
-        }
-        if field("cluster_enabled") == "1" {
-            return Err(Error::invalid("url", "the server is part of a cluster, which is not supported yet"));
-        }
-        if field("role") != "master" {
-            return Err(Error::unavailable("connect", "the server is a replica; ask for its master"));
-        }
-        check_eviction(field("maxmemory_policy"), target)
-    }
-
-    /// Sees to it that the store has an epoch for this incarnation of the server.
-    async fn register(&mut self, intro: &Intro<'_>) -> Result<()> {
-        let mut args = Args::of(["EVAL", scripts::REGISTER, "1", &format!("{}meta", intro.target.prefix)]);
-        args.number(intro.floor.into());
-        args.push(scripts::LAYOUT.as_bytes());
+    /// Sees to it that the store has an epoch for this incarnation of the server; asked for once already.
+    async fn register(&mut self, registration: &Args) -> Result<()> {
         loop {
-            let answer = tokio::time::timeout(intro.target.timeout, self.send(&args)).await;
-            let answer = answer.map_err(|_| strange("the registration"))??;
-            match &answer {
-                Reply::Error(error) if error.starts_with("LAYOUT") => {
-                    let what = "another version of this library uses these keys; choose another prefix";
-                    return Err(Error::invalid("url", what));
-                }
-                Reply::Error(error) => return Err(refused(error)),
-                _ => {}
+            let answer = self.read().await?;
+            if let Reply::Error(error) = &answer
+                && error.starts_with("LAYOUT")
+            {
+                let what = "another version of this library uses these keys; choose another prefix";
+                return Err(Error::invalid("url", what));
             }
-            match answer.list() {
-                Some([epoch, _]) if epoch.int() > Some(0) => return Ok(()),
-                Some([_, wait]) => {
-                    let wait = u64::try_from(wait.int().unwrap_or(0)).unwrap_or(0).clamp(1, 1_000);
-                    tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
-                }
-                _ => return Err(strange("the registration")),
+            let answer = proper(answer)?;
+            let Some([epoch, wait]) = answer.list() else { return Err(strange("the registration")) };
+            if epoch.int() > Some(0) {
+                return Ok(());
             }
+            let wait = u64::try_from(wait.int().unwrap_or(0)).unwrap_or(0).clamp(1, 1_000);
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            registration.write(&mut self.outgoing, &[]);
+            self.flush().await?;
         }
     }
 
-    /// Asks, and does not bear an error.
-    async fn ask(&mut self, args: &Args) -> Result<Reply> {
-        match self.send(args).await? {
-            Reply::Error(error) => Err(refused(&error)),
-            reply => Ok(reply),
+    async fn flush(&mut self) -> Result<()> {
+        while !self.outgoing.is_empty() {
+            self.writer.write_buf(&mut self.outgoing).await.map_err(|error| broken(&error))?;
         }
+        Ok(())
     }
 
-    async fn send(&mut self, args: &Args) -> Result<Reply> {
-        self.write(args).await?;
+    /// The next reply that was asked for.
+    async fn read(&mut self) -> Result<Reply> {
         loop {
-            match self.read().await? {
+            match self.read_any().await? {
                 Reply::Push(_) => {}
                 reply => return Ok(reply),
             }
         }
     }
 
-    async fn write(&mut self, args: &Args) -> Result<()> {
-        args.write(&mut self.outgoing, &[]);
-        while !self.outgoing.is_empty() {
-            self.push_out().await.map_err(|error| broken(&error))?;
-        }
-        Ok(())
-    }
-
-    async fn read(&mut self) -> Result<Reply> {
+    async fn read_any(&mut self) -> Result<Reply> {
         loop {
             if let Some(reply) = self.next().map_err(|error| broken(&error))? {
                 return Ok(reply);
             }
-            self.pull_in().await.map_err(|error| broken(&error))?;
+            self.incoming.reserve(READ);
+            ended(self.reader.read_buf(&mut self.incoming).await).map_err(|error| broken(&error))?;
         }
     }
 
@@ -214,15 +190,6 @@ impl Link {
             read = reader.read_buf({ incoming.reserve(READ); incoming }) => ended(read),
         }
     }
-
-    async fn push_out(&mut self) -> io::Result<()> {
-        self.writer.write_buf(&mut self.outgoing).await.map(drop)
-    }
-
-    async fn pull_in(&mut self) -> io::Result<()> {
-        self.incoming.reserve(READ);
-        ended(self.reader.read_buf(&mut self.incoming).await)
-    }
 }
 
 fn ended(read: io::Result<usize>) -> io::Result<()> {
@@ -232,8 +199,36 @@ fn ended(read: io::Result<usize>) -> io::Result<()> {
     }
 }
 
+/// What asks for an epoch of this incarnation of the server.
+fn registration(intro: &Intro<'_>) -> Args {
+    let mut args = Args::of(["EVAL", scripts::REGISTER, "1", &format!("{}meta", intro.target.prefix)]);
+    args.number(intro.floor.into());
+    args.push(scripts::LAYOUT.as_bytes());
+    args
+}
+
+/// That the server is one that locks can be trusted to.
+fn check(info: &str, target: &Target) -> Result<()> {
+    let field = |name: &str| {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_default().trim()
+    };
+    let version = field("redis_version");
+    if version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0) < OLDEST {
+        let what = format!("the server is too old; from Redis 7.0 on version={version}");
+        return Err(Error::invalid("url", what));
+    }
+    if field("cluster_enabled") == "1" {
+        return Err(Error::invalid("url", "the server is part of a cluster, which is not supported yet"));
+    }
+    if field("role") != "master" {
+        return Err(Error::unavailable("connect", "the server is a replica; ask for its master"));
+    }
+    check_eviction(field("maxmemory_policy"), target)
+}
+
 /// A server that throws keys away when its memory is full throws away locks, those with a ttl first.
-pub(super) fn check_eviction(policy: &str, target: &Target) -> Result<()> {
+fn check_eviction(policy: &str, target: &Target) -> Result<()> {
     if target.may_evict || policy == "noeviction" || policy.is_empty() {
         return Ok(());
     }
@@ -260,7 +255,7 @@ async fn dial(target: &Target) -> Result<Box<dyn Stream>> {
 
 /// A peer that is gone without a word is noticed within seconds, also while nothing is sent.
 fn tend(stream: &TcpStream, target: &Target) -> io::Result<()> {
-    let second = std::time::Duration::from_secs(1);
+    let second = Duration::from_secs(1);
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new().with_time(second * 5).with_interval(second).with_retries(3);
@@ -303,6 +298,13 @@ fn broken(error: &io::Error) -> Error {
 
 fn strange(what: &'static str) -> Error {
     Error::unavailable("connect", format!("the server gave no proper answer to={what}"))
+}
+
+fn proper(reply: Reply) -> Result<Reply> {
+    match reply {
+        Reply::Error(error) => Err(refused(&error)),
+        reply => Ok(reply),
+    }
 }
 
 /// What an error of the server says of the login, or of the server. Its text has no secret: it never repeats what was sent.

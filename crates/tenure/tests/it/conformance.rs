@@ -2,10 +2,11 @@
 
 use tenure_testkit::conformance;
 
-use crate::stands::{FileStand, HttpStand, MemoryStand, RedisStand, WireStand};
+use crate::stands::{ChaosStand, FileStand, HttpStand, MemoryStand, RedisStand, WireStand};
 
 conformance!(memory, MemoryStand);
 conformance!(wire, WireStand);
 conformance!(file, FileStand);
 conformance!(http, HttpStand);
 conformance!(redis, RedisStand);
+conformance!(redis_chaos, ChaosStand);

@@ -2,7 +2,7 @@
 
 use tenure_testkit::differential::store_and_table_agree;
 
-use crate::stands::{MemoryStand, RedisStand};
+use crate::stands::{ChaosStand, MemoryStand, RedisStand};
 
 #[test]
 fn the_memory_store_does_what_the_table_does() {
@@ -12,4 +12,9 @@ fn the_memory_store_does_what_the_table_does() {
 #[test]
 fn the_redis_store_does_what_the_table_does() {
     store_and_table_agree::<RedisStand>(40);
+}
+
+#[test]
+fn the_redis_store_does_what_the_table_does_over_a_network_that_loses_replies() {
+    store_and_table_agree::<ChaosStand>(20);
 }

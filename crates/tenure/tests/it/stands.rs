@@ -1,6 +1,8 @@
 //! How the suite has each store.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tenure::file::File;
 use tenure::http::Http;
@@ -9,7 +11,7 @@ use tenure::provider::{Fut, Provider};
 use tenure::redis::Redis;
 use tenure::{Clock, Locks, Settings};
 use tenure_server::Config;
-use tenure_testkit::{Relay, Stand, Time};
+use tenure_testkit::{RedisServer, Relay, Stand, TcpProxy, Time, seed};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -127,15 +129,73 @@ impl Drop for HttpStand {
     }
 }
 
-/// A part of a Redis server of its own. Every process of a test connects anew.
+/// A prefix of its own on a Redis server that all tests share. Every process of a test connects anew.
 pub(crate) struct RedisStand(String, Clock);
+
+/// The server that the tests share. It ends with the process of the tests.
+fn redis() -> &'static RedisServer {
+    static SERVER: OnceLock<RedisServer> = OnceLock::new();
+    SERVER.get_or_init(RedisServer::start)
+}
+
+/// What the keys of one test begin with.
+fn prefix() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("test{}:", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// How many keys there are under a prefix; ended claims, which are remembered for a minute, apart.
+fn keys_under(prefix: &str) -> u64 {
+    let count = "local n = 0 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+        if string.sub(key, #ARGV[1] + 1, #ARGV[1] + 2) ~= 'c:' or string.sub(redis.call('GET', key), 1, 1) ~= 'E' then n = n + 1 end
+        end return n";
+    redis().command(&["EVAL", count, "0", prefix])
+}
 
 impl Stand for RedisStand {
     fn start(clock: Clock) -> Fut<'static, Self> {
-        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        Box::pin(async move { RedisStand(prefix(), clock) })
+    }
+
+    fn time() -> Time {
+        Time::Real
+    }
+
+    fn open(&self) -> Fut<'_, Arc<dyn Provider>> {
+        Box::pin(async {
+            let url = format!("{}?prefix={}", redis().url(), self.0);
+            Arc::new(Redis::connect(&url, self.1).await.expect("the server is there")) as Arc<dyn Provider>
+        })
+    }
+
+    fn records(&self) -> Fut<'_, Option<u64>> {
+        Box::pin(async { Some(keys_under(&self.0)) })
+    }
+}
+
+/// The same behind a network that loses three of ten replies, each with its connection, on a server that forgets its scripts
+/// again and again.
+pub(crate) struct ChaosStand {
+    prefix: String,
+    clock: Clock,
+    proxy: TcpProxy,
+    forgetting: JoinHandle<()>,
+}
+
+impl Stand for ChaosStand {
+    fn start(clock: Clock) -> Fut<'static, Self> {
         Box::pin(async move {
-            let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            RedisStand(format!("redis://127.0.0.1:7399?prefix=t{}-{number}:", std::process::id()), clock)
+            let proxy = TcpProxy::start(redis().addr()).await;
+            proxy.chaos(seed(), 0.3);
+            let forgetting = tokio::spawn(async {
+                let mut every = tokio::time::interval(Duration::from_millis(97));
+                loop {
+                    every.tick().await;
+                    let _: Result<(), _> =
+                        tokio::task::spawn_blocking(|| redis().command::<()>(&["SCRIPT", "FLUSH"])).await;
+                }
+            });
+            ChaosStand { prefix: prefix(), clock, proxy, forgetting }
         })
     }
 
@@ -145,11 +205,22 @@ impl Stand for RedisStand {
 
     fn open(&self) -> Fut<'_, Arc<dyn Provider>> {
         Box::pin(async {
-            Arc::new(Redis::connect(&self.0, self.1).await.expect("the server is there")) as Arc<dyn Provider>
+            let url = format!("redis://{}?prefix={}&attempts=60&delay_ms=1", self.proxy.addr(), self.prefix);
+            loop {
+                if let Ok(redis) = Redis::connect(&url, self.clock).await {
+                    break Arc::new(redis) as Arc<dyn Provider>;
+                }
+            }
         })
     }
 
     fn records(&self) -> Fut<'_, Option<u64>> {
-        Box::pin(async { None })
+        Box::pin(async { Some(keys_under(&self.prefix)) })
+    }
+}
+
+impl Drop for ChaosStand {
+    fn drop(&mut self) {
+        self.forgetting.abort();
     }
 }
