@@ -19,7 +19,8 @@ use tenure::memory::table::Table;
 use tenure::name::Names;
 use tenure::provider::{Event, Forced, Immediate, Keep, Ticket};
 use tenure::token::Epoch;
-use tenure::{Claim, FencingToken, Result};
+use tenure::clock::Instant;
+use tenure::{Claim, FencingToken, Result, limits};
 
 use self::ops::{How, Op, SLOTS, op};
 use crate::client::{Asking, Client};
@@ -68,6 +69,7 @@ struct Pair {
     /// Names whose claims may be over without anybody having noticed.
     mortal: BTreeSet<String>,
     told: usize,
+    touched: Instant,
     process: ProcessId,
 }
 
@@ -88,6 +90,7 @@ impl Pair {
             floors: HashMap::new(),
             mortal: BTreeSet::new(),
             told: 0,
+            touched: stage.clock().now(),
             process: client.process(),
             client,
         }
@@ -97,6 +100,9 @@ impl Pair {
         for (index, op) in ops.iter().enumerate() {
             self.floor = self.last.clone();
             self.step(stage, op).await;
+            if self.touched.until(stage.clock().now()) > limits::TOUCH / 2 && !stage.is_paused() {
+                self.touch(stage).await;
+            }
             self.compare_events(stage, index).await;
             self.compare_lists(stage, index).await;
         }
@@ -132,6 +138,18 @@ impl Pair {
             Op::Give { which } => self.give(stage, *which),
             Op::Pass { span } if stage.is_paused() => stage.pass(*span).await,
             Op::Pass { .. } => {}
+        }
+    }
+
+    /// Touches what waits, as live waiters do. Where time cannot be stopped they would die of it.
+    async fn touch(&mut self, stage: &Stage) {
+        self.touched = stage.clock().now();
+        let waiting = self.table.list(stage.clock().now(), &Query::new(Kind::Waiters, "")).entries;
+        for slot in 0..SLOTS {
+            let is_listed = |claim: &Claim| waiting.iter().any(|entry| entry.lease == claim.lease.digest());
+            if self.slots[slot].as_ref().is_some_and(is_listed) {
+                self.keep(stage, slot, 0).await;
+            }
         }
     }
 

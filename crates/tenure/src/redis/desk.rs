@@ -140,13 +140,16 @@ impl Desk {
         self.shard(id).lock().get(id).is_some_and(|known| known.tokens.is_some() && known.at > now)
     }
 
+    pub(super) fn is_waiting(&self, id: &LeaseId) -> bool {
+        self.shard(id).lock().get(id).is_some_and(|known| known.state == State::Waiting)
+    }
+
     /// Every claim that waits.
-    pub(super) fn waiting(&self) -> Vec<(LeaseId, Duration)> {
+    pub(super) fn waiting(&self) -> Vec<LeaseId> {
         let mut all = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock();
-            let waiting = shard.iter().filter(|(_, known)| known.state == State::Waiting);
-            all.extend(waiting.map(|(id, known)| (*id, known.ttl)));
+            all.extend(shard.iter().filter(|(_, known)| known.state == State::Waiting).map(|(id, _)| *id));
         }
         all
     }

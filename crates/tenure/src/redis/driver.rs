@@ -159,7 +159,7 @@ pub(super) async fn run(shared: Arc<Shared>, first: Option<Link>) {
 impl Driver {
     /// Serves over a connection until it fails, or everything is closed.
     async fn serve(&mut self, link: &mut Link) -> Result<(), String> {
-        self.ask_again();
+        self.look_after_waiters();
         let shared = Arc::clone(&self.shared);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -281,18 +281,17 @@ impl Driver {
         }
     }
 
-    /// Asks after every claim that waits: what was pushed meanwhile is lost.
-    fn ask_again(&mut self) {
-        let waiting = self.shared.desk.waiting().into_iter();
-        let asks = waiting.map(|(lease, ttl)| Ask::Keep(Keep { lease, ttl, tokens: 0 })).collect();
-        self.add_own(asks);
+    /// Looks after every claim that waits, without touching it: what was pushed meanwhile is lost.
+    fn look_after_waiters(&mut self) {
+        let look = |lease| Ask::Keep(Keep { lease, ttl: Duration::ZERO, tokens: 0 });
+        self.add_own(self.shared.desk.waiting().into_iter().map(look).collect());
     }
 
     /// Puts what was on its way back into the queue, for the next connection.
     fn turn_back(&mut self, why: &str) {
         let flights: Vec<Flight> = self.flights.drain(..).collect();
         for mut job in flights.into_iter().flat_map(|flight| flight.jobs).rev().collect::<Vec<_>>() {
-            job.parts.iter_mut().for_each(|part| part.by_script = true);
+            job.parts.iter_mut().for_each(|part| part.is_repeated = true);
             self.queue.push_front(job);
         }
         self.blame(why);

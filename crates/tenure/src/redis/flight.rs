@@ -62,6 +62,16 @@ pub(super) struct Crew<'a> {
     pub(super) may_take: &'a dyn Fn(&Name) -> bool,
 }
 
+impl Crew<'_> {
+    /// By which the store knows a step when it comes again.
+    fn mark(&self, number: u64) -> [u8; 16] {
+        let mut mark = [0; 16];
+        mark[..8].copy_from_slice(self.listener);
+        mark[8..].copy_from_slice(&number.to_be_bytes());
+        mark
+    }
+}
+
 impl Flight {
     pub(super) fn new(sent: Instant) -> Self {
         Flight {
@@ -135,11 +145,11 @@ impl Flight {
             }
             Ask::End(lease) => {
                 part.known = crew.desk.find(lease);
-                words::end(steps, lease, part.known.as_ref().map(|(names, _)| names));
+                words::end(steps, lease, &crew.mark(part.number), part.known.as_ref().map(|(names, _)| names));
                 self.steps.push(slot);
             }
             Ask::Force { lease, how, names } => {
-                words::force(steps, lease, *how, names);
+                words::force(steps, lease, &crew.mark(part.number), *how, names);
                 self.steps.push(slot);
             }
             Ask::Command(args) => {
@@ -228,9 +238,9 @@ impl Flight {
         };
         for (slot, answer) in steps.into_iter().zip(answers) {
             let Some(job) = self.jobs.get_mut(slot.0) else { continue };
-            let (tries, is_own) = (job.tries, job.is_own());
+            let is_own = job.is_own();
             let Some(part) = job.parts.get_mut(slot.1) else { continue };
-            let step = Step { desk, sent: self.sent, now, is_repeated: tries > 0, is_own };
+            let step = Step { desk, sent: self.sent, now, is_own };
             part.answer = Some(step.answer(part, &answer, landing));
         }
     }
@@ -295,7 +305,6 @@ struct Step<'a> {
     desk: &'a Desk,
     sent: Instant,
     now: Instant,
-    is_repeated: bool,
     is_own: bool,
 }
 
@@ -311,13 +320,13 @@ impl Step<'_> {
             Ask::Keep(keep) => {
                 let kept = words::kept(reply, keep.ttl, part.known.as_ref(), sent);
                 match &kept {
-                    _ if keep.ttl.is_zero() => {}
-                    Ok(Kept::Held(grant)) => {
+                    // A look at a claim that was waiting: its grant was pushed while nobody heard it.
+                    Ok(Kept::Held(grant)) if self.is_own && desk.is_waiting(&keep.lease) => {
                         desk.holds(&keep.lease, grant.tokens, grant.deadline);
-                        if self.is_own {
-                            desk.tell(&Event::Granted(keep.lease, Some(Box::new(grant.clone()))));
-                        }
+                        desk.tell(&Event::Granted(keep.lease, Some(Box::new(grant.clone()))));
                     }
+                    _ if self.is_own => {}
+                    Ok(Kept::Held(grant)) => desk.holds(&keep.lease, grant.tokens, grant.deadline),
                     Ok(Kept::Queued(_)) => desk.waits(&keep.lease, sent),
                     Ok(Kept::Gone(_)) => desk.forget(&keep.lease),
                     Err(_) => {}
@@ -327,7 +336,7 @@ impl Step<'_> {
             Ask::End(lease) => {
                 let mut ended = words::ended(reply)?;
                 // The first try did it, and its answer was lost.
-                if ended == Ended::NotHeld && self.is_repeated && desk.is_good(lease, self.now) {
+                if ended == Ended::NotHeld && part.is_repeated && desk.is_good(lease, self.now) {
                     ended = Ended::Released;
                 }
                 if !self.is_own {
@@ -363,7 +372,7 @@ impl Step<'_> {
 }
 
 fn is_taken_at_once(part: &Part, claim: &Claim, link: &Link, crew: &Crew<'_>) -> bool {
-    !part.by_script && link.is_alone && words::is_plain(claim) && (crew.may_take)(claim.names.first())
+    !part.is_repeated && !part.by_script && link.is_alone && words::is_plain(claim) && (crew.may_take)(claim.names.first())
 }
 
 fn claim_at(jobs: &[Box<Job>], slot: Slot) -> Option<&Claim> {

@@ -1,7 +1,7 @@
 //! What callers ask of the driver, and how they are answered.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::oneshot;
 
@@ -51,9 +51,13 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) ask: Ask,
+    /// Which of all parts of this process it is.
+    pub(super) number: u64,
     pub(super) answer: Option<Result<Answer>>,
-    /// Whether a claim must go through the script: its key was taken, or its fate is not known.
+    /// Whether a claim must go through the script: its key was taken.
     pub(super) by_script: bool,
+    /// Whether it was sent before over a connection that failed: it may have been done.
+    pub(super) is_repeated: bool,
     /// What this process knew of the lease when the ask was sent.
     pub(super) known: Option<(Names, Option<TokenBlock>)>,
 }
@@ -103,7 +107,9 @@ impl Job {
 }
 
 fn parts(asks: Vec<Ask>) -> Vec<Part> {
-    asks.into_iter().map(|ask| Part { ask, answer: None, by_script: false, known: None }).collect()
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = || NUMBER.fetch_add(1, Ordering::Relaxed);
+    asks.into_iter().map(|ask| Part { ask, number: number(), answer: None, by_script: false, is_repeated: false, known: None }).collect()
 }
 
 /// Room that steps take up among those that are on their way.

@@ -30,13 +30,13 @@ while at <= #ARGV do
   local kind, answer = text(), nil
   local id = text()
   if kind == 'end' then
-    local names = list()
+    local mark, names = text(), list()
     local keys, own = thin(id, names)
     if own then
       call('DEL', unpack(keys))
       answer = 1
     else
-      answer = slow().finish(id, names)
+      answer = slow().finish(id, names, mark)
     end
   elseif kind == 'keep' then
     local ttl, tokens = number(), number()
@@ -87,8 +87,8 @@ while at <= #ARGV do
       answer = slow().claim(id, c, wait, replaces, seen)
     end
   elseif kind == 'force' then
-    local how = text()
-    answer = slow().force(id, how, list())
+    local mark, how = text(), text()
+    answer = slow().force(id, how, list(), mark)
   end
   answers[#answers + 1] = answer
 end

@@ -5,7 +5,8 @@
 --          <prefix>l:<name> thin: "T" id proc ttl since epoch ctr names meta, with the lease's ttl; fat: "F" and the permits in use
 --          <prefix>h:<name> of a fat name: its holders, by the instant at which they expire
 --          <prefix>q:<name> of a fat name: its waiters, by ticket
---          <prefix>c:<id>   a claim that is fat somewhere or waits, or "E" and why it ended
+--          <prefix>c:<id>   a claim that is fat somewhere or waits; or "E", why it ended or the answer to who ended it, and
+--                           the mark of that step
 -- A name is thin while one exclusive lease holds it and nobody waits: then that key is all there is.
 local base = string.sub(KEYS[1], 1, -5)
 local call, sub, pack, unpack_bytes = redis.call, string.sub, struct.pack, struct.unpack
@@ -33,7 +34,7 @@ local function machine()
     local c = claims[id]
     if c == nil then
       local record = call('GET', base .. 'c:' .. id)
-      c = record and (sub(record, 1, 1) == 'E' and { ended = sub(record, 2) } or cmsgpack.unpack(record)) or false
+      c = record and (sub(record, 1, 1) == 'E' and { ended = sub(record, 2, 2), mark = sub(record, 3) } or cmsgpack.unpack(record)) or false
       claims[id] = c
     end
     return c
@@ -50,9 +51,9 @@ local function machine()
     end
   end
 
-  local function remember(id, why)
-    claims[id] = { ended = why }
-    call('SET', base .. 'c:' .. id, 'E' .. why, 'PX', REMEMBER)
+  local function remember(id, why, mark)
+    claims[id] = { ended = why, mark = mark or '' }
+    call('SET', base .. 'c:' .. id, 'E' .. why .. (mark or ''), 'PX', REMEMBER)
   end
 
   local function tell(proc, event)
@@ -275,9 +276,10 @@ local function machine()
   end
 
   -- Takes a claim out of the store and lets the next ones in. `why` is for a holder who did not end it.
-  local function drop(id, c, why)
+  -- What was answered to the step that ended it is remembered, for one whose answer is lost.
+  local function drop(id, c, why, answer, mark)
     if why and not c.given_up then tell(c.proc, 'L' .. id .. why) end
-    remember(id, why or 'u')
+    remember(id, answer or why, mark)
     local names = c.held or c.names
     if c.exp then
       for _, name in ipairs(names) do
@@ -460,10 +462,8 @@ local function machine()
   function m.keep(id, ttl, tokens, seen, all)
     local c = load(id)
     if not c or c.ended then return { 'N', c and c.ended or 'u' } end
-    if c.ticket then
-      call('PEXPIRE', base .. 'c:' .. id, DEAD_WAITER)
-    end
     if ttl > 0 then
+      if c.ticket then call('PEXPIRE', base .. 'c:' .. id, DEAD_WAITER) end
       refresh(c.names)
       c = load(id)
       -- Nobody looks as deep into a queue as to grant what stands beyond.
@@ -490,12 +490,12 @@ local function machine()
       c.ctr = call('HINCRBY', KEYS[1], 'ctr', tokens) - tokens + 1
       c.epoch = epoch
     end
-    save(id, c)
+    if ttl > 0 or tokens > 0 then save(id, c) end
     return grant(c, 0, all)
   end
 
   -- Answers: 0 not held, 1 released, 2 lingering, 3 withdrawn.
-  function m.finish(id, names)
+  function m.finish(id, names, mark)
     local given = 0
     for _, name in ipairs(names) do
       local v = call('GET', base .. 'l:' .. name)
@@ -504,10 +504,10 @@ local function machine()
     local c = load(id)
     if not c or c.ended then
       if not c and given == 0 then remember(id, 'u') end
-      return given > 0 and 1 or 0
+      return given > 0 and 1 or c and c.mark == mark and tonumber(c.ended) or 0
     end
     if not c.exp then
-      drop(id, c)
+      drop(id, c, nil, 3, mark)
       return 3
     end
     if c.exp <= now then
@@ -523,25 +523,25 @@ local function machine()
       save(id, c)
       return 2
     end
-    drop(id, c)
+    drop(id, c, nil, 1, mark)
     return 1
   end
 
   -- Answers: 0 not found, 1 ended, 2 asked for.
-  function m.force(id, how, names)
+  function m.force(id, how, names, mark)
     for _, name in ipairs(names) do
       local v = call('GET', base .. 'l:' .. name)
       if v and sub(v, 1, 17) == 'T' .. id then fatten(name, v) end
     end
     local c = load(id)
-    if not c or c.ended then return 0 end
+    if not c or c.ended then return c and c.mark == mark and 1 or 0 end
     if how == 'revoke' and c.exp and not c.given_up then
       c.revoked = true
       save(id, c)
       tell(c.proc, 'R' .. id)
       return 2
     end
-    drop(id, c, 'f')
+    drop(id, c, 'f', nil, mark)
     return 1
   end
   return m

@@ -78,7 +78,7 @@ pub(super) fn claim(
     list(args, Some(&claim.names));
 }
 
-/// Asks to keep a lease or a place in the queue; a ttl of zero only tells the store the tokens.
+/// Asks to keep a lease or a place in the queue; a ttl of zero only looks, and tells the store the tokens.
 pub(super) fn keep(
     args: &mut Args,
     lease: &LeaseId,
@@ -94,15 +94,18 @@ pub(super) fn keep(
     list(args, known.map(|(names, _)| names));
 }
 
-pub(super) fn end(args: &mut Args, lease: &LeaseId, names: Option<&Names>) {
+/// Asks to end a lease or a claim. By the `mark` a step is known that comes again since its answer was lost.
+pub(super) fn end(args: &mut Args, lease: &LeaseId, mark: &[u8; 16], names: Option<&Names>) {
     args.push(b"end");
     args.push(&lease.to_bytes());
+    args.push(mark);
     list(args, names);
 }
 
-pub(super) fn force(args: &mut Args, lease: &LeaseId, how: Force, names: &Names) {
+pub(super) fn force(args: &mut Args, lease: &LeaseId, mark: &[u8; 16], how: Force, names: &Names) {
     args.push(b"force");
     args.push(&lease.to_bytes());
+    args.push(mark);
     args.push(if how == Force::Revoke { b"revoke" } else { b"now" });
     list(args, Some(names));
 }
@@ -229,6 +232,8 @@ fn word(reply: &Reply) -> Option<(&[u8], &[Reply])> {
 
 fn grant(rest: &[Reply], all: &Names, ttl: Duration, sent: Instant) -> Option<Grant> {
     let [names, epoch, ctr, count, left, contended, revoked, repeated] = rest else { return None };
+    // A look at a lease has no ttl of its own.
+    let ttl = if ttl.is_zero() { span(left)? } else { ttl };
     let names = if names.list()?.is_empty() { all.clone() } else { names_of(names)? };
     let tokens = block(epoch.int()?, ctr.int()?, count.int()?)?;
     let mut grant = Grant::new(names, tokens, deadline(sent, left.int()?, ttl));

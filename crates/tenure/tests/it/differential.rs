@@ -16,5 +16,5 @@ fn the_redis_store_does_what_the_table_does() {
 
 #[test]
 fn the_redis_store_does_what_the_table_does_over_a_network_that_loses_replies() {
-    store_and_table_agree::<ChaosStand>(20);
+    store_and_table_agree::<ChaosStand>(10);
 }
