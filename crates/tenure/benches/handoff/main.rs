@@ -11,16 +11,20 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong in a bench ends it")]
 #![allow(missing_docs, missing_debug_implementations, unreachable_pub, reason = "a program")]
 
+#[path = "../support/child.rs"]
+mod child;
+#[path = "../support/clock.rs"]
+mod clock;
 mod waiter;
 
 use std::fs;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use rustix::time::{ClockId, clock_gettime};
 use tenure::Locks;
 use tenure::lease::{Kind, Query};
 
+use clock::now;
 use waiter::Waiter;
 
 const NAME: &str = "order:process:42";
@@ -47,12 +51,6 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let report = runtime.block_on(measure(&url, rounds, watch));
     report.print(has("--markdown"));
-}
-
-/// Nanoseconds of the machine's clock, alike in all its processes.
-pub fn now() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    u64::try_from(now.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap()
 }
 
 struct Report {

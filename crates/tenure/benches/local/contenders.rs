@@ -7,18 +7,7 @@ use lockable::{LockPool, Lockable};
 use tenure::{Guard, Locks};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// A way to lock by name. Values live as long as the program, so guards may borrow from them.
-pub trait Contender: Sync + 'static {
-    type Guard: Send;
-
-    /// Locks one name.
-    fn lock(&'static self, name: &str) -> impl Future<Output = Self::Guard> + Send;
-
-    /// Locks several names, which are sorted, and has them all in the end.
-    fn lock_all(&'static self, names: &[String]) -> impl Future<Output = Vec<Self::Guard>> + Send;
-
-    fn unlock(guard: Self::Guard) -> impl Future<Output = ()> + Send;
-}
+use crate::contender::{Batches, Contender};
 
 /// This library over `memory:`, with tokens, queues, lists and early loss.
 #[derive(Debug)]
@@ -37,12 +26,14 @@ impl Contender for Tenure {
         self.0.lock(name).acquire().await.unwrap()
     }
 
-    async fn lock_all(&'static self, names: &[String]) -> Vec<Guard> {
-        vec![self.0.lock_all(names).acquire().await.unwrap()]
-    }
-
     async fn unlock(guard: Guard) {
         guard.release().await.unwrap();
+    }
+}
+
+impl Batches for Tenure {
+    async fn lock_all(&'static self, names: &[String]) -> Vec<Guard> {
+        vec![self.0.lock_all(names).acquire().await.unwrap()]
     }
 }
 
@@ -70,16 +61,18 @@ impl Contender for Dashed {
         self.mutex(name).lock_owned().await
     }
 
+    async fn unlock(guard: Self::Guard) {
+        drop(guard);
+    }
+}
+
+impl Batches for Dashed {
     async fn lock_all(&'static self, names: &[String]) -> Vec<Self::Guard> {
         let mut guards = Vec::with_capacity(names.len());
         for name in names {
             guards.push(self.lock(name).await);
         }
         guards
-    }
-
-    async fn unlock(guard: Self::Guard) {
-        drop(guard);
     }
 }
 
@@ -99,15 +92,17 @@ impl Contender for Pool {
         self.0.async_lock(name.to_owned()).await
     }
 
+    async fn unlock(guard: Self::Guard) {
+        drop(guard);
+    }
+}
+
+impl Batches for Pool {
     async fn lock_all(&'static self, names: &[String]) -> Vec<Self::Guard> {
         let mut guards = Vec::with_capacity(names.len());
         for name in names {
             guards.push(self.lock(name).await);
         }
         guards
-    }
-
-    async fn unlock(guard: Self::Guard) {
-        drop(guard);
     }
 }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::contenders::Contender;
+use crate::contender::Batches;
 use crate::jobs::{Job, World};
+use crate::usage::cpu;
 
 /// How tasks and threads go together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,12 +49,12 @@ pub fn own() -> Runtime {
 }
 
 /// Brings memory, entries and caches to where they stay.
-pub fn warm<C: Contender>(who: &'static C, world: &'static World, job: Job) {
+pub fn warm<C: Batches>(who: &'static C, world: &'static World, job: Job) {
     rate(who, world, job, Flavour::Shared(2), Duration::from_millis(20));
 }
 
 /// Operations a second of all workers together.
-pub fn rate<C: Contender>(
+pub fn rate<C: Batches>(
     who: &'static C,
     world: &'static World,
     job: Job,
@@ -120,10 +121,4 @@ pub fn cores() -> f64 {
         }
     });
     (cpu() - spent).as_secs_f64() / began.elapsed().as_secs_f64()
-}
-
-/// The processor time of this process.
-pub fn cpu() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(u64::try_from(now.tv_sec).unwrap(), u32::try_from(now.tv_nsec).unwrap())
 }

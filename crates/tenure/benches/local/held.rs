@@ -3,7 +3,6 @@
 //! Each figure comes from a process of its own, which is this program with `--child`: what an earlier contender
 //! freed would be taken again by a later one, and cost it nothing.
 
-use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,9 +11,11 @@ use tenure::{Clock, Locks, Memory, Settings};
 use tenure_testkit::{Relay, Step};
 
 use crate::Effort;
-use crate::contenders::{Contender, Dashed, Pool, Tenure};
+use crate::contender::Contender;
+use crate::contenders::{Dashed, Pool, Tenure};
 use crate::drive;
-use crate::report;
+use crate::grid;
+use crate::usage::{cpu, resident};
 
 /// Whether this process is a child; it has then done its work.
 pub fn is_child(words: &[String]) -> bool {
@@ -41,7 +42,7 @@ pub fn print(markdown: bool, effort: Effort) {
         [row("tenure", "tenure", "≤ 200"), row("dashmap + tokio", "dashed", ""), row("lockable", "pool", "")];
     let head =
         [format!("{held} names held"), "resident bytes each, guard and name included".into(), "bar".into()];
-    report::grid(markdown, &head, &rows);
+    grid::print(markdown, &head, &rows);
 
     let idle = ask(&["idle", &held, &effort.idle.as_millis().to_string()]);
     let cells: Vec<String> = idle.trim().split(' ').map(str::to_owned).collect();
@@ -60,7 +61,7 @@ pub fn print(markdown: bool, effort: Effort) {
         cells[2].clone(),
         cells[3].clone(),
     ];
-    report::grid(markdown, &head.map(str::to_owned), &[row]);
+    grid::print(markdown, &head.map(str::to_owned), &[row]);
 }
 
 fn ask(words: &[&str]) -> String {
@@ -89,13 +90,6 @@ fn bytes<C: Contender>(who: &'static C, count: usize) -> i64 {
     })
 }
 
-/// The resident bytes of this process, without what it maps from files.
-fn resident() -> i64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or("0 kB");
-    line.trim().trim_end_matches(" kB").parse::<i64>().unwrap() * 1_024
-}
-
 /// Holds `count` guards over a store that must be asked to keep them, and prints what that costs.
 fn idle(count: usize, span: Duration) {
     let clock = Clock::system();
@@ -107,9 +101,9 @@ fn idle(count: usize, span: Duration) {
             guards.push(locks.lock(&name).acquire().await.unwrap());
         }
         let count = || (wire.all_trips(), wire.trips(Step::Keep), wire.elements(Step::Keep));
-        let (before, spent, began) = (count(), drive::cpu(), Instant::now());
+        let (before, spent, began) = (count(), cpu(), Instant::now());
         tokio::time::sleep(span).await;
-        let used = (drive::cpu() - spent).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
+        let used = (cpu() - spent).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
         let after = count();
         assert!(guards.iter().all(|guard| !guard.is_lost()), "a lock was lost");
         let (calls, keeps, renewals) = (after.0 - before.0, after.1 - before.1, after.2 - before.2);

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use crate::contenders::Contender;
+use crate::contender::Batches;
 use crate::drive::Flavour;
+use crate::random::Random;
 
 /// Names, and the accounts that the bank's locks guard.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ impl Job {
     }
 
     /// Does the job until `stop`; how often it was done.
-    pub async fn work<C: Contender>(
+    pub async fn work<C: Batches>(
         self,
         who: &'static C,
         world: &'static World,
@@ -99,7 +100,7 @@ impl Job {
     }
 }
 
-async fn transfer<C: Contender>(who: &'static C, world: &'static World, random: &mut Random) {
+async fn transfer<C: Batches>(who: &'static C, world: &'static World, random: &mut Random) {
     let from = random.below(world.accounts.len() - 1);
     let to = from + 1 + random.below(world.accounts.len() - from - 1);
     let both = [world.accounts[from].clone(), world.accounts[to].clone()];
@@ -110,21 +111,5 @@ async fn transfer<C: Contender>(who: &'static C, world: &'static World, random: 
     credit.store(credit.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     for guard in guards {
         C::unlock(guard).await;
-    }
-}
-
-/// A xorshift generator: as good as a bench needs, and as quick.
-struct Random(u64);
-
-impl Random {
-    fn of(worker: usize) -> Random {
-        Random(0x9e37_79b9_7f4a_7c15 ^ ((worker as u64 + 1) << 17))
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
     }
 }

@@ -8,12 +8,24 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what goes wrong in a bench ends it")]
 #![allow(missing_docs, missing_debug_implementations, unreachable_pub, reason = "a program")]
 
+#[path = "../support/clock.rs"]
+mod clock;
 mod contended;
+#[path = "../support/contender.rs"]
+mod contender;
 mod contenders;
 mod drive;
+#[path = "../support/grid.rs"]
+mod grid;
 mod held;
 mod jobs;
+#[path = "../support/random.rs"]
+mod random;
 mod report;
+#[path = "../support/turns.rs"]
+mod turns;
+#[path = "../support/usage.rs"]
+mod usage;
 
 use std::time::Duration;
 
@@ -109,9 +121,9 @@ fn main() {
     if "contended".contains(only) {
         let span = effort.contended;
         let outcomes = [
-            contended::measure("tenure", tenure, span),
-            contended::measure("dashmap + tokio", dashed, span),
-            contended::measure("lockable", pool, span),
+            ("tenure", contended::measure(tenure, span)),
+            ("dashmap + tokio", contended::measure(dashed, span)),
+            ("lockable", contended::measure(pool, span)),
         ];
         contended::print(markdown, &outcomes);
     }
