@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tenure::claim::{Claim, Digest, LeaseId, Origin};
 use tenure::lease::{Claimed, Ended, Kept, Page, Query};
-use tenure::provider::{Caps, Force, Forced, Fut, Immediate, Keep, Listener};
+use tenure::provider::{Caps, Force, Forced, Fut, Immediate, Keep, Listener, Load};
 use tenure::{Provider, Result};
 
 /// Counts calls. Offers no immediate way in, so that everything passes here.
@@ -95,6 +95,10 @@ impl Provider for Counting {
 
     fn listen(&self, listener: Arc<dyn Listener>) {
         self.inner.listen(listener);
+    }
+
+    fn load(&self) -> Load {
+        self.inner.load()
     }
 
     fn immediate(&self) -> Option<Arc<dyn Immediate>> {
