@@ -122,8 +122,9 @@ impl Locks {
         claim.check(self.provider().caps())?;
         claim.wait = !patience.is_zero();
         let engine = &self.0.engine;
-        let until = engine.clock.now() + patience;
-        let mut attempt = engine.metrics.attempt(Extent::of(claim.names.len()));
+        let now = engine.clock.now();
+        let until = now + patience;
+        let mut attempt = engine.metrics.attempt_since(now, Extent::of(claim.names.len()));
         let answer = engine.raw(claim, until, &mut attempt).await;
         match &answer {
             Ok(Claimed::Granted(_)) => attempt.acquired(),

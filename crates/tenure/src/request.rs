@@ -181,9 +181,10 @@ impl<'a> Request<'a> {
 
     async fn within(self, patience: Duration) -> Result<Option<Guard>> {
         let engine = &self.locks.0.engine;
-        let until = engine.clock.now() + patience;
+        let now = engine.clock.now();
+        let until = now + patience;
         let claim = self.claim(!patience.is_zero())?;
-        let mut attempt = engine.metrics.attempt(Extent::of(claim.names.len()));
+        let mut attempt = engine.metrics.attempt_since(now, Extent::of(claim.names.len()));
         let hold = match engine.immediate.is_none() && suits_cohort(&claim) {
             true => engine.local(claim, until, &mut attempt).await,
             false => engine.direct(claim, until, &mut attempt).await,

@@ -125,7 +125,12 @@ impl Metrics {
 
     /// Begins an attempt now.
     pub fn attempt(&self, extent: Extent) -> Attempt<'_> {
-        self.resume(Asked { since: self.clock.now(), extent, waits: Waits::Not })
+        self.attempt_since(self.clock.now(), extent)
+    }
+
+    /// Begins an attempt with the instant of its call.
+    pub(crate) fn attempt_since(&self, since: Instant, extent: Extent) -> Attempt<'_> {
+        self.resume(Asked { since, extent, waits: Waits::Not })
     }
 
     /// Goes on with an attempt that was [`pause`](Attempt::pause)d.
@@ -309,12 +314,5 @@ impl Drop for Attempt<'_> {
         if self.asked.is_some() {
             self.metrics.abandoned.add(1);
         }
-    }
-}
-
-impl Asked {
-    /// For how long it has been going on.
-    pub fn age(&self, now: Instant) -> Duration {
-        self.since.until(now)
     }
 }
