@@ -47,9 +47,6 @@ pub(crate) async fn acquire(
 ) -> Result<Response, Failure> {
     let Asked { claims, patience, each } = asked(ask, &desk)?;
     let mut outcomes = desk.claim(&claims, &vec![patience; claims.len()]).await;
-    for (claim, outcome) in claims.iter().zip(&outcomes) {
-        desk.tally(claim, outcome, patience);
-    }
     if each {
         return answer_each(&claims, outcomes);
     }
@@ -137,22 +134,5 @@ fn busy_item(name: String) -> EachItem {
         contended: None,
         held_by: None,
         remaining_ms: None,
-    }
-}
-
-impl Desk {
-    pub(crate) fn tally(&self, claim: &Claim, outcome: &Result<Outcome, Failure>, patience: Patience) {
-        match outcome {
-            Ok(Outcome::Granted(held)) if held.repeated => self.counts.renewals.add(),
-            Ok(Outcome::Granted(_)) => self.counts.grants.add(),
-            Ok(Outcome::Queued(_)) => {}
-            Ok(Outcome::Busy(_)) if patience.wait.is_zero() => self.counts.busy.add(),
-            Ok(Outcome::Busy(_)) => self.counts.timeouts.add(),
-            Ok(Outcome::Gone(_)) => self.counts.gone.add(),
-            Err(_) => {}
-        }
-        if !matches!(outcome, Ok(Outcome::Granted(_) | Outcome::Queued(_))) {
-            self.ears.forget(claim.lease);
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! `DELETE /v1/leases/{digest}` and `GET /v1/stats`.
+//! `DELETE /v1/leases/{digest}`.
 
 use std::sync::Arc;
 
@@ -6,9 +6,8 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use tenure::provider::{Force, Forced};
-use tenure_wire::{Problem, Stats};
+use tenure_wire::Problem;
 
-use crate::answer::json;
 use crate::desk::Desk;
 use crate::extract::{Params, Segment, digest};
 use crate::problem::Failure;
@@ -41,19 +40,5 @@ pub(crate) async fn force(
         Forced::Ended => Ok(StatusCode::NO_CONTENT.into_response()),
         Forced::Asked => Ok(StatusCode::ACCEPTED.into_response()),
         Forced::NotFound => Err(Failure::not_found("there is no such lease or waiter")),
-    }
-}
-
-/// Counters of this server.
-#[utoipa::path(get, path = "/v1/stats", tag = "lists", responses(
-    (status = 200, description = "What this server did since it started.", body = Stats),
-))]
-pub(crate) async fn stats(State(desk): State<Arc<Desk>>) -> Response {
-    json(StatusCode::OK, &desk.stats(), vec![])
-}
-
-impl Desk {
-    pub(crate) fn stats(&self) -> Stats {
-        self.counts.stats(self.started.until(self.clock.now()))
     }
 }

@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tenure::Locks;
+use tokio::runtime::Handle;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,7 +16,7 @@ use utoipa_axum::routes;
 use crate::config::Config;
 use crate::desk::Desk;
 use crate::problem::Failure;
-use crate::{acquire, admin, assets, batch, docs, health, listen, lists, live, renew};
+use crate::{acquire, admin, assets, batch, docs, health, listen, lists, live, monitor, renew};
 
 /// What the document says of the whole.
 #[derive(OpenApi)]
@@ -40,9 +41,13 @@ struct Document;
 /// The API and its pages over the store of `locks`, to be served by [`serve`](crate::serve) or mounted with `nest` in any
 /// axum application.
 ///
-/// Leases that are taken here belong to their lease ids: they outlive the router wherever the store does.
+/// Leases that are taken here belong to their lease ids: they outlive the router wherever the store does. What is done counts
+/// into the metrics of `locks`, and is watched from now on, or from the first request on where there is no runtime yet.
 pub fn router(locks: &Locks, config: Config) -> Router {
-    let desk = Desk::new(Arc::clone(locks.provider()), locks.clock(), config);
+    let desk = Desk::new(locks.clone(), config);
+    if Handle::try_current().is_ok() {
+        desk.monitor();
+    }
     let limit = DefaultBodyLimit::max(desk.config.max_body);
     let (router, _) = routes().split_for_parts();
     router
@@ -70,7 +75,9 @@ fn routes() -> OpenApiRouter<Arc<Desk>> {
         .routes(routes!(lists::waiters))
         .routes(routes!(lists::why))
         .routes(routes!(live::events))
-        .routes(routes!(admin::stats))
+        .routes(routes!(monitor::stats))
+        .routes(routes!(monitor::monitor))
+        .routes(routes!(monitor::alerts))
         .routes(routes!(health::health))
         .routes(routes!(health::health_live))
         .routes(routes!(health::health_ready))
@@ -86,6 +93,7 @@ async fn method_not_allowed() -> Failure {
 
 /// Counts what failed, and adds the headers that every answer has.
 async fn finish(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+    desk.monitor();
     let mut response = next.run(request).await.into_response();
     match response.status() {
         StatusCode::CONFLICT | StatusCode::GONE => {}

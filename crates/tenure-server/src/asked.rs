@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure::claim::{Origin, Pick, ProcessId};
+use tenure::metrics::Extent;
 use tenure::{Claim, Error, LeaseId, Meta, Mode, Name, Names, limits};
 use tenure_wire::{AcquireRequest, LeaseText, ModeWord, Want};
 
@@ -42,7 +43,8 @@ pub(crate) fn asked(ask: AcquireRequest, desk: &Desk) -> Result<Asked, Failure> 
     }
     let listener = ask.listener.as_ref().map(lease_id).transpose();
     let listener = listener.map_err(|failure| failure.with_field("listener"))?;
-    let patience = Patience { wait, listener, stay: ask.queue, known: ask.lease.is_some() };
+    let extent = Extent::of(texts.len());
+    let patience = Patience { wait, listener, stay: ask.queue, known: ask.lease.is_some(), extent };
     let field = if ask.name.is_some() { "name" } else { "names" };
     let template = template(&ask, one(&texts, field)?, desk)?;
     let claims = if each { apart(&template, &texts)? } else { vec![together(template, &texts)?] };

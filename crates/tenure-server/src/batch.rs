@@ -66,10 +66,11 @@ async fn acquire(desk: &Arc<Desk>, asks: Vec<AcquireRequest>, items: &mut Vec<Ba
     }
     let outcomes = if claims.is_empty() { Vec::new() } else { desk.claim(&claims, &patience).await };
     let mut undo = Vec::new();
-    let mut answers = claims.iter().zip(&patience).zip(outcomes).map(|((claim, how), outcome)| {
-        desk.tally(claim, &outcome, *how);
-        acquired(claim, outcome, *how, &mut undo)
-    });
+    let mut answers = claims
+        .iter()
+        .zip(&patience)
+        .zip(outcomes)
+        .map(|((claim, how), outcome)| acquired(claim, outcome, *how, &mut undo));
     for slot in slots {
         items.extend(slot.or_else(|| answers.next()));
     }

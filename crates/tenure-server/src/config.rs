@@ -41,6 +41,8 @@ pub struct Config {
     pub drain: Duration,
     /// How often the event stream looks at the store while somebody reads it. Default 500 ms.
     pub sample_every: Duration,
+    /// How the locks are watched. Default: every 30 s, see [`tenure::monitor`].
+    pub monitor: tenure::monitor::Settings,
     /// Ends event streams and long polls. Give the same one to [`router`](crate::router) and [`serve`](crate::serve).
     pub shutdown: Shutdown,
 }
@@ -64,6 +66,7 @@ impl Default for Config {
             store_timeout: Duration::from_secs(4),
             drain: Duration::from_secs(10),
             sample_every: Duration::from_millis(500),
+            monitor: tenure::monitor::Settings::default(),
             shutdown: Shutdown::default(),
         }
     }

@@ -1,15 +1,16 @@
 //! Where requests meet the store: steps with a time limit, and claims that wait.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tenure::clock::Instant;
 use tenure::lease::{Claimed, Grant, HeldBy, Kept, Queued, Why};
+use tenure::metrics::Extent;
 use tenure::provider::{Fut, Keep};
-use tenure::{Claim, Clock, Error, ErrorKind, LeaseId, Provider, Result, limits};
+use tenure::{Claim, Clock, Error, ErrorKind, LeaseId, Locks, Monitor, Provider, Result, limits};
 use tokio_util::sync::CancellationToken;
 
 use crate::bells::{Bell, Bells};
@@ -18,11 +19,13 @@ use crate::counts::Counts;
 use crate::ears::Ears;
 use crate::live::Live;
 use crate::problem::Failure;
+use crate::tally::{self, Queue, Tried};
 use crate::undo::Undo;
 
 /// What every handler shares.
 #[derive(Debug)]
 pub(crate) struct Desk {
+    pub(crate) locks: Locks,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) clock: Clock,
     pub(crate) config: Config,
@@ -30,6 +33,8 @@ pub(crate) struct Desk {
     pub(crate) live: Live,
     pub(crate) ears: Arc<Ears>,
     pub(crate) started: Instant,
+    pub(crate) queue: Queue,
+    monitor: OnceLock<Monitor>,
     bells: Arc<Bells>,
     /// Leases whose last answer was not taken, until they are ended or asked for again.
     pub(crate) untaken: Mutex<HashMap<LeaseId, CancellationToken>>,
@@ -46,6 +51,8 @@ pub(crate) struct Patience {
     pub(crate) stay: bool,
     /// Whether the client knows the lease id, so that it can ask again.
     pub(crate) known: bool,
+    /// How many names its call is for.
+    pub(crate) extent: Extent,
 }
 
 /// What became of a claim.
@@ -70,12 +77,14 @@ pub(crate) struct Held {
 }
 
 impl Desk {
-    pub(crate) fn new(provider: Arc<dyn Provider>, clock: Clock, config: Config) -> Arc<Self> {
+    pub(crate) fn new(locks: Locks, config: Config) -> Arc<Self> {
+        let (provider, clock) = (Arc::clone(locks.provider()), locks.clock());
         let bells = Arc::new(Bells::default());
         provider.listen(Arc::clone(&bells) as Arc<_>);
         let ears = Arc::new(Ears::new(config.max_listeners));
         provider.listen(Arc::clone(&ears) as Arc<_>);
-        Arc::new(Desk {
+        let desk = Arc::new(Desk {
+            locks,
             provider,
             clock,
             live: Live::new(config.max_subscribers),
@@ -83,9 +92,18 @@ impl Desk {
             config,
             counts: Counts::default(),
             started: clock.now(),
+            queue: Queue::default(),
+            monitor: OnceLock::new(),
             bells,
             untaken: Mutex::default(),
-        })
+        });
+        desk.provider.listen(Arc::new(tally::Ear(Arc::downgrade(&desk))));
+        desk
+    }
+
+    /// The monitor of the locks, which is started if it does not run.
+    pub(crate) fn monitor(&self) -> &Monitor {
+        self.monitor.get_or_init(|| Monitor::start(&self.locks, self.config.monitor))
     }
 
     /// Awaits a step of the store, within the time that a step may take.
@@ -104,8 +122,10 @@ impl Desk {
         claims: &[Claim],
         patience: &[Patience],
     ) -> Vec<Result<Outcome, Failure>> {
-        let calls: Vec<Call> =
-            claims.iter().zip(patience).map(|(claim, patience)| Call::new(self, claim, *patience)).collect();
+        let call = |(claim, patience): (&Claim, &Patience)| {
+            (Call::new(self, claim, *patience), self.attempt(claim.lease, patience.extent))
+        };
+        let calls: Vec<_> = claims.iter().zip(patience).map(call).collect();
         let since = self.clock.now();
         let answers = match self.step(self.provider.claim(claims)).await {
             Ok(answers) => answers,
@@ -113,7 +133,13 @@ impl Desk {
                 claims.iter().map(|_| Err(Error::unavailable("claim", error.what().to_owned()))).collect()
             }
         };
-        join_all(calls.into_iter().zip(answers).map(|(call, answer)| call.settle(answer, since))).await
+        let settle = async |((call, mut tried), answer): ((Call, Tried<'_>), _)| {
+            let (lease, patience) = (call.claim.lease, call.patience);
+            let outcome = call.settle(answer, since, &mut tried).await;
+            self.tally(lease, &outcome, patience, tried);
+            outcome
+        };
+        join_all(calls.into_iter().zip(answers).map(settle)).await
     }
 
     /// Renews or touches one lease; the instant before it was asked.
@@ -146,7 +172,12 @@ impl Call {
         Call { desk: Arc::clone(desk), claim: claim.clone(), patience, bell, undo }
     }
 
-    async fn settle(mut self, answer: Result<Claimed>, since: Instant) -> Result<Outcome, Failure> {
+    async fn settle(
+        mut self,
+        answer: Result<Claimed>,
+        since: Instant,
+        tried: &mut Tried<'_>,
+    ) -> Result<Outcome, Failure> {
         match answer {
             Ok(Claimed::Granted(grant)) if !grant.repeated => Ok(self.granted(grant, since)),
             Ok(Claimed::Granted(grant)) => self.granted_before(grant, since).await,
@@ -156,7 +187,10 @@ impl Call {
                 let ended = self.patience.known && held_by.name.is_none();
                 Ok(if ended { Outcome::Gone(Why::Unknown) } else { Outcome::Busy(held_by) })
             }
-            Ok(Claimed::Queued(queued)) => self.wait(queued).await,
+            Ok(Claimed::Queued(queued)) => {
+                tried.attempt.queued();
+                self.wait(queued).await
+            }
             Err(error) => {
                 if error.kind() == ErrorKind::InvalidInput {
                     self.undo.disarm();

@@ -80,18 +80,13 @@ fn shape(html: &mut String, name: &str, schema: &Value) {
         html,
         format_args!("<h3 id=\"{name}\"><code>{name}</code></h3><p>{}</p>", text(schema, "/description")),
     );
-    let required: Vec<&str> = schema
-        .get("required")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
     html.push_str("<table>");
-    for (field, property) in entries(schema, "/properties") {
-        let need = if required.contains(&field.as_str()) { "" } else { "optional" };
-        let what = description(property);
-        push(html, format_args!("<tr><td><code>{field}</code><td>{}<td>{need}<td>{what}", kind(property)));
+    fields(html, schema);
+    for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+        if part.get("$ref").is_some() {
+            push(html, format_args!("<tr><td>…<td>{}<td><td>{}", kind(part), description(part)));
+        }
+        fields(html, part);
     }
     html.push_str("</table>");
     if let Some(words) = schema.get("enum").and_then(Value::as_array) {
@@ -100,6 +95,21 @@ fn shape(html: &mut String, name: &str, schema: &Value) {
     }
     if let Some(example) = schema.get("example") {
         push(html, format_args!("<pre>{}</pre>", escaped(&example.to_string())));
+    }
+}
+
+fn fields(html: &mut String, schema: &Value) {
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    for (field, property) in entries(schema, "/properties") {
+        let need = if required.contains(&field.as_str()) { "" } else { "optional" };
+        let what = description(property);
+        push(html, format_args!("<tr><td><code>{field}</code><td>{}<td>{need}<td>{what}", kind(property)));
     }
 }
 

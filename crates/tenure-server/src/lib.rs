@@ -23,10 +23,12 @@ mod io;
 mod listen;
 mod lists;
 mod live;
+mod monitor;
 mod problem;
 mod renew;
 mod serve;
 mod shape;
+mod tally;
 mod undo;
 
 pub use api::{openapi, router};

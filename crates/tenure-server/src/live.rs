@@ -14,7 +14,7 @@ use futures_util::stream;
 use parking_lot::Mutex;
 use tenure::clock::Instant;
 use tenure::lease::{Kind, Page, Query};
-use tenure_wire::{Lease, Problem, Rates, Snapshot, Stats, Totals};
+use tenure_wire::{Alert, Lease, Problem, Rates, Snapshot, Stats, Totals};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::desk::Desk;
@@ -157,6 +157,7 @@ impl Sampler {
             totals: Totals::default(),
             rates: Rates::default(),
             stats: self.desk.stats(),
+            alerts: self.desk.alerts().active,
         };
         snapshot.totals.leases = count(snapshot.leases.len());
         snapshot.totals.waiters = count(snapshot.waiters.len());
@@ -204,10 +205,12 @@ fn is_same(last: &Snapshot, now: &Snapshot, elapsed: Duration) -> bool {
     for (old, new) in waiters.iter_mut().zip(&now.waiters) {
         old.age_ms = new.age_ms;
     }
+    let ageless = |alert: &Alert| Alert { raised_ms_ago: 0, ..alert.clone() };
     let stats = Stats { since_ms: now.stats.since_ms, ..last.stats };
     last.leases.len() == now.leases.len()
         && last.leases.iter().zip(&now.leases).all(same_lease)
         && waiters == now.waiters
+        && last.alerts.iter().map(ageless).eq(now.alerts.iter().map(ageless))
         && stats == now.stats
         && (last.totals, last.rates, last.available) == (now.totals, now.rates, now.available)
 }

@@ -77,6 +77,11 @@ impl Failure {
         *self.problem
     }
 
+    /// Whether the server is to blame, or its store.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.status.is_server_error()
+    }
+
     fn with_retry_after(mut self) -> Self {
         self.retry_after = true;
         self

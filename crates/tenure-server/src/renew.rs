@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use tenure::Error;
 use tenure::lease::{Ended, Kept};
 use tenure::provider::Keep;
-use tenure::{Error, LeaseId};
 use tenure_wire::{ENDED_HEADER, Granted, Place, Problem, ReleaseRequest, RenewRequest};
 
 use crate::answer::json;
@@ -94,25 +94,5 @@ pub(crate) fn word(ended: Ended) -> &'static str {
         Ended::Lingering => "lingering",
         Ended::Withdrawn => "withdrawn",
         Ended::NotHeld => "not-held",
-    }
-}
-
-impl Desk {
-    pub(crate) fn tally_kept(&self, lease: LeaseId, kept: &Kept) {
-        match kept {
-            Kept::Held(_) => self.counts.renewals.add(),
-            Kept::Queued(_) => {}
-            Kept::Gone(_) => {
-                self.counts.gone.add();
-                self.ears.forget(lease);
-            }
-        }
-    }
-
-    pub(crate) fn tally_ended(&self, lease: LeaseId, ended: Ended) {
-        self.ears.forget(lease);
-        if ended != Ended::NotHeld {
-            self.counts.releases.add();
-        }
     }
 }

@@ -16,7 +16,7 @@ use tenure::claim::{Digest, Origin};
 use tenure::clock::Instant;
 use tenure::lease::{Claimed, Ended, Grant, Kept, Page, Query};
 use tenure::limits;
-use tenure::provider::{Caps, Event, Force, Forced, Fut, Immediate, Keep, Listener, Provider};
+use tenure::provider::{Caps, Event, Force, Forced, Fut, Immediate, Keep, Listener, Load, Provider};
 use tenure::{Claim, Clock, Error, LeaseId, Result};
 
 /// A step of the contract, as far as faults tell them apart.
@@ -339,6 +339,10 @@ impl Provider for Relay {
     fn listen(&self, listener: Arc<dyn Listener>) {
         let (wire, asked) = (self.wire.clone(), Arc::clone(&self.asked));
         self.inner.listen(Arc::new(Ear { listener, wire, asked }));
+    }
+
+    fn load(&self) -> Load {
+        self.inner.load()
     }
 
     fn immediate(&self) -> Option<Arc<dyn Immediate>> {

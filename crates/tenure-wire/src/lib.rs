@@ -7,6 +7,7 @@
 mod batch;
 mod claim;
 mod list;
+mod metrics;
 mod parse;
 mod problem;
 mod report;
@@ -16,6 +17,10 @@ pub use claim::{
     AcquireRequest, Each, EachItem, Granted, ModeWord, Place, ReleaseRequest, RenewRequest, Want,
 };
 pub use list::{Lease, Leases, Waiter, Waiters, WhyHeld};
+pub use metrics::{
+    Alert, Alerts, CurrentMetrics, LockDetail, LockMetrics, MonitorConfig, MonitorReport, Operations,
+    ServerStats, Spans,
+};
 pub use parse::{Malformed, parse};
 pub use problem::{Holder, Problem};
 pub use report::{Entry, Health, Rates, Snapshot, Stats, Status, Totals};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Lease, Waiter};
+use crate::{Alert, Lease, Waiter};
 
-/// Counters of one server since it started (`GET /v1/stats`).
+/// What one server was asked over HTTP since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Stats {
@@ -76,6 +76,8 @@ pub struct Snapshot {
     pub rates: Rates,
     /// What this server did since it started.
     pub stats: Stats,
+    /// What is wrong.
+    pub alerts: Vec<Alert>,
 }
 
 /// How well something is.

@@ -14,6 +14,8 @@ pub mod lease;
 pub mod limits;
 mod locks;
 pub mod memory;
+pub mod metrics;
+pub mod monitor;
 pub mod name;
 pub mod provider;
 #[cfg(feature = "redis")]
@@ -24,13 +26,15 @@ pub mod token;
 
 pub use claim::{Claim, Digest, LeaseId, Meta, Mode};
 pub use clock::Clock;
-pub use engine::{Guard, Report, Stats};
+pub use engine::{Guard, Report};
 pub use error::{Error, ErrorKind, Result};
 pub use job::Once;
 pub use leader::Leadership;
 pub use lease::Why;
 pub use locks::{Locks, Settings};
 pub use memory::Memory;
+pub use metrics::Stats;
+pub use monitor::Monitor;
 pub use name::{Name, Names};
 pub use provider::Provider;
 pub use request::{EachRequest, Request};

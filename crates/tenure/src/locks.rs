@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use crate::claim::{Claim, Meta, Mode, Pick};
 use crate::clock::Clock;
-use crate::engine::{Engine, Report, Stats};
+use crate::engine::{Engine, Report};
 use crate::error::Result;
 use crate::leader::Leadership;
 use crate::lease::Claimed;
 use crate::limits;
 use crate::memory::Memory;
+use crate::metrics::{Extent, Metrics, Stats};
 use crate::name::{Name, Names};
 use crate::provider::Provider;
 use crate::request::{EachRequest, Request};
@@ -120,8 +121,17 @@ impl Locks {
     pub async fn claim(&self, mut claim: Claim, patience: Duration) -> Result<Claimed> {
         claim.check(self.provider().caps())?;
         claim.wait = !patience.is_zero();
-        let until = self.0.engine.clock.now() + patience;
-        self.0.engine.raw(claim, until).await
+        let engine = &self.0.engine;
+        let now = engine.clock.now();
+        let until = now + patience;
+        let mut attempt = engine.metrics.attempt_since(now, Extent::of(claim.names.len()));
+        let answer = engine.raw(claim, until, &mut attempt).await;
+        match &answer {
+            Ok(Claimed::Granted(_)) => attempt.acquired(),
+            Ok(_) => attempt.denied_after(patience),
+            Err(error) => attempt.refused(error),
+        }
+        answer
     }
 
     /// The clock of these locks.
@@ -129,10 +139,14 @@ impl Locks {
         self.0.engine.clock
     }
 
-    /// What was done so far.
+    /// What was done so far. Costs some microseconds; [`Monitor`](crate::Monitor) makes rates and alerts of it.
     pub fn stats(&self) -> Stats {
-        let immediate = self.0.engine.immediate.as_ref().map_or(0, |store| store.taken());
-        self.0.engine.counters.read(immediate)
+        self.0.engine.stats()
+    }
+
+    /// Where these locks count, for what is done with them and for servers.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.engine.metrics
     }
 
     /// Takes no more requests, ends all leases and closes the store: within `within`, or says what may be left.

@@ -61,6 +61,12 @@ pub trait Provider: Debug + Send + Sync + 'static {
     /// Tells `listener` what happens to claims and leases of this provider value, until it is dropped.
     fn listen(&self, listener: Arc<dyn Listener>);
 
+    /// How much of the way to the store is in use. Defaults to nothing, which is true of a store without connections that
+    /// could run out.
+    fn load(&self) -> Load {
+        Load::default()
+    }
+
     /// The same steps without an await, where the store is in this process.
     fn immediate(&self) -> Option<Arc<dyn Immediate>>;
 
@@ -81,6 +87,21 @@ pub struct Keep {
     pub ttl: Duration,
     /// How many further tokens to reserve; 0 keeps the block of the grant.
     pub tokens: u32,
+}
+
+/// How much of a bounded way to a store is in use: connections, or requests in flight. Told by [`Provider::load`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Load {
+    /// Requests that have a place now.
+    pub in_flight: u64,
+    /// How many places there are; `None` where there is no bound.
+    pub limit: Option<u64>,
+    /// Requests so far that found a place at once. Zero, as `misses`, where there is no bound.
+    pub hits: u64,
+    /// Requests so far that had to wait for a place.
+    pub misses: u64,
+    /// Connections that are open now, or where only that is known, in use.
+    pub active_connections: u64,
 }
 
 /// What a store can do: the engine and the conformance suite ask here, never for the provider's name.

@@ -13,6 +13,7 @@ use crate::engine::{Guard, Hold};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::locks::Locks;
+use crate::metrics::{self, Extent};
 use crate::name::{Name, Names};
 
 /// A request for a lock. Its setters never fail: the verb reports what was wrong.
@@ -180,16 +181,20 @@ impl<'a> Request<'a> {
 
     async fn within(self, patience: Duration) -> Result<Option<Guard>> {
         let engine = &self.locks.0.engine;
-        let until = engine.clock.now() + patience;
+        let now = engine.clock.now();
+        let until = now + patience;
         let claim = self.claim(!patience.is_zero())?;
+        let mut attempt = engine.metrics.attempt_since(now, Extent::of(claim.names.len()));
         let hold = match engine.immediate.is_none() && suits_cohort(&claim) {
-            true => engine.local(claim, until).await?,
-            false => engine.direct(claim, until).await?,
+            true => engine.local(claim, until, &mut attempt).await,
+            false => engine.direct(claim, until, &mut attempt).await,
         };
-        if hold.is_none() {
-            engine.counters.busy.add(1);
+        match &hold {
+            Ok(Some(_)) => attempt.acquired(),
+            Ok(None) => attempt.denied_after(patience),
+            Err(error) => attempt.refused(error),
         }
-        Ok(hold.map(Guard))
+        Ok(hold?.map(Guard))
     }
 
     /// The immediate way, where the store has one, the request is of its kind, and the names are free.
@@ -201,10 +206,14 @@ impl<'a> Request<'a> {
         if self.more.as_ref().is_some_and(|more| !more.is_plain()) || !shared.engine.is_open() {
             return None;
         }
-        if names.single().is_none() && names.len() > shared.max_names {
+        let single = names.single().is_some();
+        if !single && names.len() > shared.max_names {
             return None;
         }
         let ticket = store.take(names, shared.meta.as_ref())?;
+        if !single {
+            shared.engine.metrics.immediate_batches.add(1);
+        }
         Some(Guard(Hold::thin(Thin::new(store, self.names.take()?, ticket))))
     }
 
@@ -312,28 +321,9 @@ impl<'a> EachRequest<'a> {
     /// # Cancel safety
     /// As [`Request::acquire`].
     pub async fn try_acquire(self) -> Result<Vec<Option<Guard>>> {
-        let EachRequest { locks, names, ttl } = self;
-        let names = names?;
-        let engine = &locks.0.engine;
-        limits::check_ttl(ttl)?;
-        Names::new(names.iter().cloned())?;
-        engine.check_open()?;
-        let mut guards: Vec<Option<Guard>> = Vec::with_capacity(names.len());
-        if engine.immediate.is_some() {
-            for name in &names {
-                guards.push(Request::new(locks, Ok(Names::one(name.clone()))).at_once());
-            }
-        } else {
-            let mut claims = Vec::with_capacity(names.len());
-            for name in names {
-                let request = Request::new(locks, Ok(Names::one(name)));
-                claims.push(request.ttl(ttl).claim(false)?);
-            }
-            guards.extend(engine.each(claims).await?.into_iter().map(|hold| hold.map(Guard)));
-        }
-        let busy = guards.iter().filter(|guard| guard.is_none()).count();
-        engine.counters.busy.add(busy as u64);
-        Ok(guards)
+        let names = self.names?;
+        let tried = try_each(self.locks, names, self.ttl).await?;
+        Ok(tried.into_iter().map(|tried| tried.map_err(metrics::Attempt::busy).ok()).collect())
     }
 
     /// Waits for each at most until `patience` is over, all at the same time.
@@ -347,8 +337,10 @@ impl<'a> EachRequest<'a> {
         let EachRequest { locks, names, ttl } = self;
         let names = names?;
         let until: Instant = locks.0.engine.clock.now() + patience;
-        let each = EachRequest { locks, names: Ok(names.clone()), ttl };
-        let mut guards = each.try_acquire().await?;
+        let tried = try_each(locks, names.clone(), ttl).await?;
+        // Those that are missing go on as attempts that wait.
+        let mut guards: Vec<_> =
+            tried.into_iter().map(|tried| tried.map_err(metrics::Attempt::void).ok()).collect();
         let missing = guards.iter_mut().zip(names).filter(|(guard, _)| guard.is_none());
         let waits = missing.map(|(guard, name)| async move {
             let left = locks.0.engine.clock.now().until(until);
@@ -358,5 +350,49 @@ impl<'a> EachRequest<'a> {
         });
         futures_util::future::try_join_all(waits).await.map(|_: Vec<()>| ())?;
         Ok(guards)
+    }
+}
+
+/// Asks once for each name: the guard, or the attempt that did not get it.
+async fn try_each(
+    locks: &Locks,
+    names: Vec<Name>,
+    ttl: Duration,
+) -> Result<Vec<Result<Guard, metrics::Attempt<'_>>>> {
+    let engine = &locks.0.engine;
+    limits::check_ttl(ttl)?;
+    Names::new(names.iter().cloned())?;
+    engine.check_open()?;
+    let extent = Extent::of(names.len());
+    if engine.immediate.is_some() {
+        let tried = names.into_iter().map(|name| {
+            let Some(guard) = Request::new(locks, Ok(Names::one(name))).at_once() else {
+                return Err(engine.metrics.attempt(extent));
+            };
+            // The store has counted it, but not what it is part of.
+            engine.metrics.immediate_batches.add(u64::from(extent == Extent::Batch));
+            Ok(guard)
+        });
+        return Ok(tried.collect());
+    }
+    let mut claims = Vec::with_capacity(names.len());
+    for name in names {
+        let request = Request::new(locks, Ok(Names::one(name)));
+        claims.push(request.ttl(ttl).claim(false)?);
+    }
+    let attempts: Vec<_> = claims.iter().map(|_| engine.metrics.attempt(extent)).collect();
+    match engine.each(claims).await {
+        Ok(holds) => {
+            let tried = holds.into_iter().zip(attempts).map(|(hold, attempt)| {
+                let Some(hold) = hold else { return Err(attempt) };
+                attempt.acquired();
+                Ok(Guard(hold))
+            });
+            Ok(tried.collect())
+        }
+        Err(error) => {
+            attempts.into_iter().for_each(|attempt| attempt.refused(&error));
+            Err(error)
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::served::Served;
 
 /// The routes, written down once more: a new one is added here and described there.
-const ROUTES: [(&str, &str); 18] = [
+const ROUTES: [(&str, &str); 20] = [
     ("delete", "/v1/leases/{digest}"),
     ("get", "/"),
     ("get", "/docs"),
@@ -15,9 +15,11 @@ const ROUTES: [(&str, &str); 18] = [
     ("get", "/health/live"),
     ("get", "/health/ready"),
     ("get", "/openapi.json"),
+    ("get", "/v1/alerts"),
     ("get", "/v1/events"),
     ("get", "/v1/leases"),
     ("get", "/v1/leases/{digest}"),
+    ("get", "/v1/monitor"),
     ("get", "/v1/stats"),
     ("get", "/v1/waiters"),
     ("get", "/v1/why/{name}"),
@@ -109,7 +111,9 @@ async fn what_is_answered_is_of_the_shape_that_is_described() {
         ("/v1/leases", "Leases"),
         ("/v1/waiters", "Waiters"),
         ("/v1/why/a", "WhyHeld"),
-        ("/v1/stats", "Stats"),
+        ("/v1/stats", "ServerStats"),
+        ("/v1/monitor", "MonitorReport"),
+        ("/v1/alerts", "Alerts"),
         ("/health", "Health"),
     ] {
         let answer = server.get(path).await.ok(200);
@@ -152,9 +156,33 @@ fn find(value: &Value, key: &str, found: &mut Vec<Value>) {
     }
 }
 
+/// The fields of all parts of a shape as those of one.
+fn together(document: &Value, schema: &Value) -> Value {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let name = reference.strip_prefix("#/components/schemas/").unwrap();
+        return together(document, &document["components"]["schemas"][name]);
+    }
+    let mut whole = schema.clone();
+    for part in schema["allOf"].as_array().into_iter().flatten().map(|part| together(document, part)) {
+        whole["type"] = part["type"].clone();
+        for (field, property) in part["properties"].as_object().unwrap() {
+            whole["properties"][field] = property.clone();
+        }
+        let mut required = whole["required"].as_array().cloned().unwrap_or_default();
+        required.extend(part["required"].as_array().into_iter().flatten().cloned());
+        whole["required"] = required.into();
+    }
+    whole
+}
+
 /// As much of JSON Schema as the document uses.
 #[track_caller]
 fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
+    if schema["allOf"].is_array() {
+        let mut whole = together(document, schema);
+        whole.as_object_mut().unwrap().remove("allOf");
+        return check(document, &whole, value, at);
+    }
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.strip_prefix("#/components/schemas/").unwrap();
         return check(document, &document["components"]["schemas"][name], value, at);

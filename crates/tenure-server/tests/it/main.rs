@@ -9,6 +9,7 @@ mod documents;
 mod events;
 mod leases;
 mod limits;
+mod monitor;
 mod page;
 mod served;
 mod shutdown;

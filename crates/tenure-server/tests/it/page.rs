@@ -1,6 +1,7 @@
 //! The dashboard in a real browser.
 
 use serde_json::json;
+use tenure_server::Config;
 use tenure_testkit::Browser;
 
 use crate::served::{Served, lease_id};
@@ -54,6 +55,26 @@ async fn the_page_shows_live_who_holds_and_who_waits_and_when_the_server_is_gone
 
     drop(server);
     browser.until("document.getElementById('state').textContent === 'connection lost, trying again'").await;
+    browser.close().await;
+}
+
+/// Thirty busy answers are on the page as what is wrong, and no more when it has healed.
+#[tokio::test]
+async fn the_page_shows_what_is_wrong_until_it_has_healed() {
+    let mut config = Config::default();
+    config.monitor.interval = std::time::Duration::from_millis(500);
+    let server = Served::with(config).await;
+    let browser = Browser::start(1250, 900).await;
+    browser.open(&server.url("/")).await;
+    browser.until("document.getElementById('state').textContent === 'live'").await;
+    browser.until("document.getElementById('alerts').hidden").await;
+    server.post("/v1/acquire", json!({"name": "a", "ttl_ms": 60000})).await.ok(201);
+    let asks: Vec<_> = (0..30).map(|_| json!({"name": "a"})).collect();
+    server.post("/v1/batch", json!({"acquire": asks})).await.ok(200);
+    let shown = "document.querySelector('#alerts:not([hidden]) .critical')?.innerText";
+    browser.until(&format!("{shown}.includes('of attempts get their lock; 95 % should')")).await;
+    picture(&browser, "alerts").await;
+    browser.until("document.getElementById('alerts').hidden").await;
     browser.close().await;
 }
 

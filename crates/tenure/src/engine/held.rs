@@ -22,6 +22,8 @@ pub(crate) struct HeldLease {
     ttl_ns: AtomicU64,
     deadline_ns: AtomicU64,
     due_ns: AtomicU64,
+    /// Since when its guard holds it; 0 while no guard does.
+    since_ns: AtomicU64,
     renewing: AtomicBool,
     doubtful: AtomicBool,
     contended: AtomicBool,
@@ -41,6 +43,7 @@ impl HeldLease {
             ttl_ns: AtomicU64::new(nanos(ttl)),
             deadline_ns: AtomicU64::new(grant.deadline.as_nanos()),
             due_ns: AtomicU64::new(due.as_nanos()),
+            since_ns: AtomicU64::new(now.as_nanos()),
             renewing: AtomicBool::new(false),
             doubtful: AtomicBool::new(false),
             contended: AtomicBool::new(grant.contended),
@@ -107,8 +110,15 @@ impl HeldLease {
         self.contended.store(true, Ordering::Relaxed);
     }
 
-    /// Gives it the ttl of its next holder; true when that calls for a renewal now.
-    pub(crate) fn retime(&self, ttl: Duration, now: Instant) -> bool {
+    /// Ends the time of the guard that holds it, and tells how long that was; once.
+    pub(crate) fn let_go(&self, now: Instant) -> Option<Duration> {
+        let since = self.since_ns.swap(0, Ordering::Relaxed);
+        (since > 0).then(|| Instant::from_nanos(since).until(now))
+    }
+
+    /// Begins the time of its next guard, with the ttl of that; true when that calls for a renewal now.
+    pub(crate) fn hand_on(&self, ttl: Duration, now: Instant) -> bool {
+        self.since_ns.store(now.as_nanos(), Ordering::Relaxed);
         if self.ttl_ns.swap(nanos(ttl), Ordering::Relaxed) == nanos(ttl) || self.deadline() == Instant::NEVER
         {
             return false;

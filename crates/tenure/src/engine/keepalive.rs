@@ -67,6 +67,11 @@ impl Keepalive {
         self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect()
     }
 
+    /// How many leases are held now.
+    pub(crate) fn count(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.lock().len() as u64).sum()
+    }
+
     /// Sees to it that a pass is made at `due`.
     pub(crate) fn plan(&self, due: Instant) {
         if self.next_ns.fetch_min(due.as_nanos(), Ordering::AcqRel) > due.as_nanos() {
@@ -154,7 +159,7 @@ async fn renew(engine: Arc<Engine>, leases: Vec<Arc<HeldLease>>) {
         match answers.next() {
             Some(Ok(Kept::Held(grant))) => {
                 lease.renewed(&grant, sent, now);
-                engine.counters.renewals.add(1);
+                engine.metrics.renewals.add(1);
             }
             Some(Ok(Kept::Gone(why))) => engine.lose(lease, why),
             Some(Ok(Kept::Queued(_))) => engine.lose(lease, Why::Unknown),

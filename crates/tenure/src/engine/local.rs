@@ -12,6 +12,7 @@ use crate::claim::{Claim, LeaseId};
 use crate::clock::Instant;
 use crate::error::{Error, Result};
 use crate::lease::{Kept, Why};
+use crate::metrics::Attempt;
 use crate::name::Name;
 use crate::provider::Keep;
 use crate::token::FencingToken;
@@ -24,22 +25,28 @@ const NEXT_BLOCK: u32 = 1_024;
 
 impl Engine {
     /// Gets an exclusive lease on one name through the local tier. `None` when it is busy.
-    pub(crate) async fn local(self: &Arc<Self>, mut claim: Claim, until: Instant) -> Result<Option<Hold>> {
+    pub(crate) async fn local(
+        self: &Arc<Self>,
+        mut claim: Claim,
+        until: Instant,
+        attempt: &mut Attempt<'_>,
+    ) -> Result<Option<Hold>> {
         self.start();
         claim.tokens = BLOCK;
         let name = claim.names.first().clone();
         match self.cohorts.enter(&name, claim.wait) {
             Entered::Drive { replaces } => {
                 claim.replaces.extend(replaces);
-                self.drive(&name, Role::fresh(self, &name, claim), until).await
+                self.drive(&name, Role::fresh(self, &name, claim), until, attempt).await
             }
             Entered::Wait(None) => Ok(None),
             Entered::Wait(Some(seat)) => {
+                attempt.waits();
                 let mut place = Place { engine: self, name: &name, seat: Some(seat) };
                 let Some(turn) = place.turn(until).await else {
                     return Ok(None);
                 };
-                self.take_turn(&name, claim, turn, until).await
+                self.take_turn(&name, claim, turn, until, attempt).await
             }
         }
     }
@@ -50,21 +57,23 @@ impl Engine {
         mut claim: Claim,
         turn: Turn,
         until: Instant,
+        attempt: &mut Attempt<'_>,
     ) -> Result<Option<Hold>> {
         match turn {
             Turn::Handed(lease, token) => {
-                self.counters.handoffs.add(1);
-                if lease.retime(claim.ttl, self.clock.now()) {
-                    self.keepalive.plan(self.clock.now());
+                attempt.handed();
+                let now = self.clock.now();
+                if lease.hand_on(claim.ttl, now) {
+                    self.keepalive.plan(now);
                 }
                 self.handed(name, lease, token, until).await
             }
             Turn::Drive { adopted: Some(adopted), .. } => {
-                self.drive(name, Role::adopted(self, name, *adopted), until).await
+                self.drive(name, Role::adopted(self, name, *adopted), until, attempt).await
             }
             Turn::Drive { adopted: None, replaces } => {
                 claim.replaces.extend(replaces);
-                self.drive(name, Role::fresh(self, name, claim), until).await
+                self.drive(name, Role::fresh(self, name, claim), until, attempt).await
             }
         }
     }
@@ -74,11 +83,12 @@ impl Engine {
         name: &Name,
         mut role: Role<'_>,
         until: Instant,
+        attempt: &mut Attempt<'_>,
     ) -> Result<Option<Hold>> {
         let Some(pursuit) = role.pursuit.as_mut() else {
             return Ok(None);
         };
-        match pursuit.run(until).await? {
+        match pursuit.run(until, attempt).await? {
             Outcome::Granted { grant, confirm } => {
                 let lease = self.hold(pursuit.lease(), &grant, pursuit.ttl(), confirm);
                 let (token, rest) = grant.tokens.take();
@@ -130,6 +140,7 @@ impl Engine {
     /// Gives a lease of the local tier to the next task, or says that it is to be ended at the store.
     pub(super) fn pass_on(&self, lease: &Arc<HeldLease>) -> Released {
         let now = self.clock.now();
+        self.let_go(lease, now);
         let usable = lease.lost(now).is_none()
             && !lease.is_doubtful()
             && now.until(lease.deadline()) >= lease.ttl() / 4;

@@ -9,7 +9,6 @@
 pub(crate) mod cohort;
 #[cfg(all(test, feature = "shuttle"))]
 mod cohort_shuttle;
-mod counters;
 mod guard;
 mod held;
 mod keepalive;
@@ -17,6 +16,7 @@ mod local;
 mod pursuit;
 mod reaper;
 pub(crate) mod spares;
+mod tally;
 mod trip;
 
 use std::collections::HashMap;
@@ -28,8 +28,6 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use self::cohort::Cohorts;
-pub(crate) use self::counters::Counters;
-pub use self::counters::Stats;
 pub use self::guard::Guard;
 pub(crate) use self::guard::Hold;
 use self::held::HeldLease;
@@ -40,6 +38,7 @@ use crate::claim::{Claim, Digest, LeaseId, ProcessId};
 use crate::clock::{Clock, Instant};
 use crate::error::{Error, Result};
 use crate::lease::{Claimed, Ended, Grant, HeldBy, Kept, Why};
+use crate::metrics::{Attempt, Metrics};
 use crate::name::Name;
 use crate::provider::{Event, Immediate, Keep, Listener, Provider};
 
@@ -49,7 +48,7 @@ pub(crate) struct Engine {
     pub(crate) immediate: Option<Arc<dyn Immediate>>,
     pub(crate) clock: Clock,
     pub(crate) process: ProcessId,
-    pub(crate) counters: Counters,
+    pub(crate) metrics: Metrics,
     keepalive: Keepalive,
     reaper: Reaper,
     orphans: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Orphan>>>,
@@ -97,7 +96,7 @@ impl Engine {
             provider,
             clock,
             process: ProcessId::random(),
-            counters: Counters::default(),
+            metrics: Metrics::new(clock),
             keepalive: Keepalive::new(),
             reaper,
             orphans: Arc::new(tokio::sync::Mutex::new(orphans)),
@@ -151,11 +150,16 @@ impl Engine {
     }
 
     /// Claims directly at the store and waits until `until`. `None` when it is busy.
-    pub(crate) async fn direct(self: &Arc<Self>, claim: Claim, until: Instant) -> Result<Option<Hold>> {
+    pub(crate) async fn direct(
+        self: &Arc<Self>,
+        claim: Claim,
+        until: Instant,
+        attempt: &mut Attempt<'_>,
+    ) -> Result<Option<Hold>> {
         self.start();
         let ttl = claim.ttl;
         let mut pursuit = Pursuit::new(self, claim);
-        match pursuit.run(until).await? {
+        match pursuit.run(until, attempt).await? {
             Outcome::Granted { grant, confirm } => {
                 let lease = self.hold(pursuit.lease(), &grant, ttl, confirm);
                 Ok(Some(Hold::direct(self, lease, grant.tokens.first())))
@@ -193,12 +197,17 @@ impl Engine {
     }
 
     /// A claim with the caller's lease id, for servers: no guard, no renewal.
-    pub(crate) async fn raw(self: &Arc<Self>, claim: Claim, until: Instant) -> Result<Claimed> {
+    pub(crate) async fn raw(
+        self: &Arc<Self>,
+        claim: Claim,
+        until: Instant,
+        attempt: &mut Attempt<'_>,
+    ) -> Result<Claimed> {
         self.check_open()?;
         self.start();
         let ttl = claim.ttl;
         let mut pursuit = Pursuit::new(self, claim).for_another();
-        match pursuit.run(until).await? {
+        match pursuit.run(until, attempt).await? {
             Outcome::Granted { grant, confirm: false } => Ok(Claimed::Granted(grant)),
             Outcome::Granted { confirm: true, .. } => self.confirm(pursuit.lease(), ttl, until).await,
             Outcome::Busy(held_by) => Ok(Claimed::Busy(held_by)),
@@ -220,7 +229,6 @@ impl Engine {
 
     fn hold(self: &Arc<Self>, id: LeaseId, grant: &Grant, ttl: Duration, confirm: bool) -> Arc<HeldLease> {
         let lease = Arc::new(HeldLease::new(id, grant, ttl, self.clock.now(), confirm));
-        self.counters.grants.add(1);
         tracing::debug!(lock.name = %lease.names, lock.token = %grant.tokens.first(), lock.lease = %id.digest(),
             lock.provider = self.provider.caps().provider, "granted");
         self.keepalive.add(Arc::clone(&lease));
@@ -234,18 +242,12 @@ impl Engine {
         self.report_loss(lease, why);
     }
 
-    /// Counts and logs a loss, once.
-    fn report_loss(&self, lease: &HeldLease, why: Why) {
-        if lease.take_report() {
-            self.counters.lost.add(1);
-            tracing::warn!(lock.name = %lease.names, lock.lease = %lease.id.digest(), why = why.word(), "a lease is lost");
-        }
-    }
-
     /// Forgets a lease and lets the reaper end it.
     fn abandon(&self, lease: &HeldLease) {
         self.keepalive.remove(&lease.id);
-        if lease.lost(self.clock.now()) == Some(Why::Store) {
+        let now = self.clock.now();
+        self.let_go(lease, now);
+        if lease.lost(now) == Some(Why::Store) {
             // Ended when the locks were closed: the store takes no more requests.
             return;
         }
@@ -266,6 +268,7 @@ impl Engine {
         self.start();
         let mut strays = Strays { engine: self, left: vec![(lease.id, lease.ttl())] };
         self.keepalive.remove(&lease.id);
+        self.let_go(lease, self.clock.now());
         let leases = [lease.id];
         let answer = self.answer("release", self.provider.end(&leases), Instant::NEVER).await;
         if answer.is_ok() {

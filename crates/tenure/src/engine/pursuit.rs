@@ -11,6 +11,7 @@ use crate::clock::Instant;
 use crate::error::{ErrorKind, Result};
 use crate::lease::{Claimed, Grant, HeldBy, Kept, Queued};
 use crate::limits;
+use crate::metrics::Attempt;
 use crate::provider::Keep;
 use crate::sync::Mutex;
 
@@ -146,7 +147,7 @@ impl Pursuit {
     /// # Errors
     /// `InvalidInput`; `Unavailable` when the store cannot be asked at first. Once queued, a store that fails is borne
     /// until the deadline.
-    pub(crate) async fn run(&mut self, until: Instant) -> Result<Outcome> {
+    pub(crate) async fn run(&mut self, until: Instant, attempt: &mut Attempt<'_>) -> Result<Outcome> {
         if self.claim.wait && self.mailbox.is_none() {
             self.mailbox = Some(self.engine.waits.open(self.claim.lease));
         }
@@ -158,6 +159,7 @@ impl Pursuit {
                     return Ok(Outcome::Busy(held_by));
                 }
                 Claimed::Queued(place) => {
+                    attempt.queued();
                     if let Some(outcome) = self.wait(place, until).await? {
                         return Ok(outcome);
                     }

@@ -6,11 +6,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use super::fault::Fault;
 use super::gate::Hurry;
@@ -18,6 +19,7 @@ use super::request::{Asked, Request};
 use super::steps::Outcome;
 use super::worker::Worker;
 use crate::clock::Instant;
+use crate::provider::Load;
 
 /// Requests that wait at most; the next ones wait to be let in.
 const ROOM: usize = 1_024;
@@ -34,6 +36,9 @@ pub(super) const WITHIN: Duration = Duration::from_secs(4);
 pub(super) struct Desk {
     waiting: Mutex<Waiting>,
     room: Semaphore,
+    /// Requests that found room at once, and those that had to wait for it.
+    hits: AtomicU64,
+    misses: AtomicU64,
     worker: Mutex<Worker>,
 }
 
@@ -54,7 +59,35 @@ pub(super) trait HasDesk: Send + Sync + 'static {
 
 impl Desk {
     pub(super) fn new(worker: Worker) -> Self {
-        Desk { waiting: Mutex::default(), room: Semaphore::new(ROOM), worker: Mutex::new(worker) }
+        Desk {
+            waiting: Mutex::default(),
+            room: Semaphore::new(ROOM),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            worker: Mutex::new(worker),
+        }
+    }
+
+    /// How much of the room is in use.
+    pub(super) fn load(&self) -> Load {
+        Load {
+            in_flight: ROOM.saturating_sub(self.room.available_permits()) as u64,
+            limit: Some(ROOM as u64),
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            // The writer's and the reader's.
+            active_connections: 2,
+        }
+    }
+
+    /// Waits for room.
+    async fn enter(&self) -> Result<SemaphorePermit<'_>, Fault> {
+        if let Ok(room) = self.room.try_acquire() {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(room);
+        }
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        self.room.acquire().await.map_err(|_| Fault::Closed)
     }
 
     #[cfg(test)]
@@ -75,7 +108,7 @@ pub(super) async fn ask<H: HasDesk, Q, A>(
     request: impl FnOnce(Asked<Q, A>) -> Request,
 ) -> Result<A, Arc<Fault>> {
     let asked = async {
-        let room = at.desk().room.acquire().await.map_err(|_| Fault::Closed)?;
+        let room = at.desk().enter().await?;
         let (reply, answer) = oneshot::channel();
         submit(at, request(Asked::new(question, sent, reply)))?;
         // Given back by the writer that takes the request, for it waits on when this future is dropped.

@@ -39,7 +39,7 @@ use crate::claim::{Claim, Digest, LeaseId};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::lease::{Claimed, Ended, Kept, Page, Query};
-use crate::provider::{Caps, Force, Forced, Fut, Immediate, Keep, Listener, Provider};
+use crate::provider::{Caps, Force, Forced, Fut, Immediate, Keep, Listener, Load, Provider};
 
 /// The file provider: a directory of locks. Clones are the same provider.
 ///
@@ -130,6 +130,10 @@ impl Provider for File {
 
     fn listen(&self, listener: Arc<dyn Listener>) {
         self.0.listeners.write().push(listener);
+    }
+
+    fn load(&self) -> Load {
+        self.0.load()
     }
 
     fn immediate(&self) -> Option<Arc<dyn Immediate>> {

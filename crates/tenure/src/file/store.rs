@@ -19,7 +19,7 @@ use super::steps::Outcome;
 use super::worker::Worker;
 use crate::clock::Clock;
 use crate::lease::{Page, Query};
-use crate::provider::{Caps, Event, Listener, Takeover};
+use crate::provider::{Caps, Event, Listener, Load, Takeover};
 
 /// An open store, with a seat of its own.
 #[derive(Debug)]
@@ -78,6 +78,11 @@ impl Store {
         let transaction = reader.unchecked_transaction()?;
         let table = Mirror::whole(&transaction)?;
         Ok(table.list(self.clock.now(), query))
+    }
+
+    /// How much of the way to the writer is in use.
+    pub(super) fn load(&self) -> Load {
+        self.desk.load()
     }
 
     fn tell_own(&self, event: &Event) {

@@ -1,5 +1,6 @@
 //! The line to the server: one request and its reply, with time limits.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
@@ -28,6 +29,7 @@ const PROBE: Duration = Duration::from_secs(5);
 pub(super) struct Line {
     client: Client,
     base: Url,
+    in_flight: AtomicU64,
 }
 
 /// A request, without its body.
@@ -36,6 +38,22 @@ pub(super) enum Verb<'a> {
     Get(&'a str),
     Post(&'a str),
     Delete(&'a str),
+}
+
+/// A request on its way, counted until it is dropped.
+struct Trip<'a>(&'a AtomicU64);
+
+impl<'a> Trip<'a> {
+    fn begin(in_flight: &'a AtomicU64) -> Self {
+        in_flight.fetch_add(1, Ordering::Relaxed);
+        Trip(in_flight)
+    }
+}
+
+impl Drop for Trip<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What the server answered, to a request of its own or to one of a batch.
@@ -83,7 +101,7 @@ impl Line {
             .user_agent(concat!("tenure/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Error::internal("connect", "no HTTP client").with_source(error))?;
-        Ok(Line { client, base })
+        Ok(Line { client, base, in_flight: AtomicU64::new(0) })
     }
 
     /// Sends a request.
@@ -97,7 +115,17 @@ impl Line {
             Some(body) => request.json(body),
             None => request,
         };
+        self.trip(request).await
+    }
+
+    async fn trip(&self, request: RequestBuilder) -> Result<Reply> {
+        let _trip = Trip::begin(&self.in_flight);
         read(request.timeout(ANSWER)).await
+    }
+
+    /// How many requests are on their way.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     /// Sends a batch: a reply for each of its `count` requests.
@@ -130,7 +158,7 @@ impl Line {
     pub(super) async fn send_query(&self, path: &str, pairs: &[(&str, &str)]) -> Result<Reply> {
         let mut url = self.url(path)?;
         url.query_pairs_mut().extend_pairs(pairs);
-        read(self.client.get(url).timeout(ANSWER)).await
+        self.trip(self.client.get(url)).await
     }
 
     fn url(&self, path: &str) -> Result<Url> {

@@ -20,7 +20,7 @@ use crate::claim::{Claim, Digest, LeaseId};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::{Claimed, Ended, Kept, Kind, Page, Query};
-use crate::provider::{Caps, Force, Forced, Fut, Immediate, Keep, Listener, Provider};
+use crate::provider::{Caps, Force, Forced, Fut, Immediate, Keep, Listener, Load, Provider};
 
 /// Requests of one trip at the most, and the bytes of names and metadata in it: well within the server's limits.
 const BATCH: (usize, usize) = (500, 96 * 1024);
@@ -269,6 +269,12 @@ impl Provider for Http {
 
     fn listen(&self, listener: Arc<dyn Listener>) {
         self.ear.listen(listener);
+    }
+
+    /// Requests are bounded by the server alone; each that is in flight has a connection of its own.
+    fn load(&self) -> Load {
+        let in_flight = self.line.in_flight();
+        Load { in_flight, active_connections: in_flight, ..Load::default() }
     }
 
     fn immediate(&self) -> Option<Arc<dyn Immediate>> {

@@ -6,16 +6,16 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 
 use super::desk::Desk;
 use super::flight::{Crew, Flight, Landing};
-use super::job::{Answers, Ask, Job, Room};
+use super::job::{Answers, Ask, Job};
 use super::link::{Intro, Link};
 use super::resp::Reply;
 use super::url::Target;
@@ -24,7 +24,7 @@ use crate::claim::LeaseId;
 use crate::clock::{Clock, Instant};
 use crate::error::{Error, Result};
 use crate::name::Name;
-use crate::provider::Keep;
+use crate::provider::{Keep, Load};
 
 /// Flights that are on their way at a time: while one is answered, the server works on the next.
 const FLIGHTS: usize = 2;
@@ -51,7 +51,10 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) desk: Desk,
     pub(super) listener: Listener,
-    pub(super) in_flight: Arc<AtomicUsize>,
+    /// Places for claims on their way. Renewals and releases need none, so that nothing holds them up.
+    places: Arc<Semaphore>,
+    hits: AtomicU64,
+    misses: AtomicU64,
     pub(super) connected: AtomicBool,
     pub(super) closed: AtomicBool,
     jobs: Mutex<Vec<Box<Job>>>,
@@ -61,11 +64,13 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(target: Target, clock: Clock, listener: Listener) -> Self {
         Shared {
+            places: Arc::new(Semaphore::new(target.window)),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
             target,
             clock,
             desk: Desk::default(),
             listener,
-            in_flight: Arc::default(),
             connected: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             jobs: Mutex::default(),
@@ -79,14 +84,35 @@ impl Shared {
 
     /// Asks, and waits for the answers.
     pub(super) async fn ask(&self, asks: Vec<Ask>) -> Result<Answers> {
-        let steps = asks.len();
-        let Some(room) = Room::take(&self.in_flight, steps, self.target.window) else {
-            let window = self.target.window;
-            return Err(Error::unavailable("redis", format!("too many steps are on their way window={window}")));
-        };
-        let (job, answers) = Job::new(asks, room);
+        let claims = asks.iter().filter(|ask| matches!(ask, Ask::Claim(_))).count();
+        let place = if claims == 0 { None } else { Some(self.place(claims).await?) };
+        let (job, answers) = Job::new(asks, place);
         self.submit(job);
-        answers.await.map_err(|_| Error::unavailable("redis", "the connection is closed"))
+        answers.await.map_err(|_| closed())
+    }
+
+    /// Places for so many claims, as soon as there are.
+    async fn place(&self, claims: usize) -> Result<OwnedSemaphorePermit> {
+        // A job that is greater than the window has all of it.
+        let wanted = u32::try_from(claims.min(self.target.window)).unwrap_or(u32::MAX);
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_many_owned(wanted) {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(place);
+        }
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        Arc::clone(&self.places).acquire_many_owned(wanted).await.map_err(|_| closed())
+    }
+
+    /// How much of the window is in use.
+    pub(super) fn load(&self) -> Load {
+        let window = self.target.window as u64;
+        Load {
+            in_flight: window.saturating_sub(self.places.available_permits() as u64),
+            limit: Some(window),
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            active_connections: self.connected.load(Ordering::Acquire).into(),
+        }
     }
 
     fn submit(&self, job: Box<Job>) {
@@ -105,6 +131,10 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
         self.arrived.notify_one();
     }
+}
+
+fn closed() -> Error {
+    Error::unavailable("redis", "the connection is closed")
 }
 
 /// The task's own state.

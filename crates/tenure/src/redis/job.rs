@@ -1,9 +1,8 @@
 //! What callers ask of the driver, and how they are answered.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::resp::{Args, Reply};
 use crate::claim::{Claim, LeaseId};
@@ -44,7 +43,8 @@ pub(super) struct Job {
     pub(super) tries: u32,
     /// Nobody waits for the answers of a job of the driver's own.
     reply: Option<oneshot::Sender<Answers>>,
-    _room: Option<Room>,
+    /// Its place among the claims that are on their way.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// One ask of a job.
@@ -63,15 +63,18 @@ pub(super) struct Part {
 }
 
 impl Job {
-    /// A job of a caller, and where the answers come. Its parts take up room until it is dropped.
-    pub(super) fn new(asks: Vec<Ask>, room: Room) -> (Box<Self>, oneshot::Receiver<Answers>) {
+    /// A job of a caller, and where the answers come. It keeps its place until it is dropped.
+    pub(super) fn new(
+        asks: Vec<Ask>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> (Box<Self>, oneshot::Receiver<Answers>) {
         let (sender, receiver) = oneshot::channel();
-        (Box::new(Job { parts: parts(asks), tries: 0, reply: Some(sender), _room: Some(room) }), receiver)
+        (Box::new(Job { parts: parts(asks), tries: 0, reply: Some(sender), _place: place }), receiver)
     }
 
     /// A job of the driver's own.
     pub(super) fn own(asks: Vec<Ask>) -> Box<Self> {
-        Box::new(Job { parts: parts(asks), tries: 0, reply: None, _room: None })
+        Box::new(Job { parts: parts(asks), tries: 0, reply: None, _place: None })
     }
 
     /// Whether nobody waits for the answers of a job that somebody waited for. What it may have taken is ended by who
@@ -110,27 +113,4 @@ fn parts(asks: Vec<Ask>) -> Vec<Part> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = || NUMBER.fetch_add(1, Ordering::Relaxed);
     asks.into_iter().map(|ask| Part { ask, number: number(), answer: None, by_script: false, is_repeated: false, known: None }).collect()
-}
-
-/// Room that steps take up among those that are on their way.
-#[derive(Debug)]
-pub(super) struct Room {
-    taken: Arc<AtomicUsize>,
-    steps: usize,
-}
-
-impl Room {
-    /// Room for so many steps; `None` when there is not enough of it.
-    pub(super) fn take(taken: &Arc<AtomicUsize>, steps: usize, window: usize) -> Option<Self> {
-        let before = taken.fetch_add(steps, Ordering::AcqRel);
-        let room = Room { taken: Arc::clone(taken), steps };
-        // A job that is greater than the window goes alone.
-        (before == 0 || before + steps <= window).then_some(room)
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.taken.fetch_sub(self.steps, Ordering::AcqRel);
-    }
 }

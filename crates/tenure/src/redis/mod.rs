@@ -31,7 +31,7 @@ use crate::claim::{Claim, Digest, LeaseId};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::lease::{Claimed, Ended, Kept, Page, Query};
-use crate::provider::{Caps, Force, Forced, Fut, Immediate, Keep, Listener, Provider};
+use crate::provider::{Caps, Force, Forced, Fut, Immediate, Keep, Listener, Load, Provider};
 
 /// Steps of one job: more go as several.
 const BATCH: usize = 256;
@@ -190,6 +190,10 @@ impl Provider for Redis {
 
     fn listen(&self, listener: Arc<dyn Listener>) {
         self.shared.desk.listen(listener);
+    }
+
+    fn load(&self) -> Load {
+        self.shared.load()
     }
 
     fn immediate(&self) -> Option<Arc<dyn Immediate>> {

@@ -23,7 +23,7 @@ pub(super) struct Target {
     pub(super) attempts: u32,
     /// The pause before the second try, doubled for each further one up to a second, give or take a quarter. Default 100 ms.
     pub(super) delay: Duration,
-    /// Steps of this process that may be on their way at a time. Default 100,000.
+    /// Claims of this process that may be on their way at a time; more wait for their turn. Default 10,000.
     pub(super) window: usize,
     /// Whether a server that may evict locks is borne.
     pub(super) may_evict: bool,
@@ -69,7 +69,7 @@ impl Target {
             connect_timeout: Duration::from_secs(5),
             attempts: 3,
             delay: Duration::from_millis(100),
-            window: 100_000,
+            window: 10_000,
             may_evict: false,
         };
         let path = url.path().trim_start_matches('/');

@@ -4,6 +4,8 @@
 mod conformance;
 mod differential;
 mod file;
+mod metrics;
+mod monitor;
 mod processes;
 mod stands;
 mod surface;
