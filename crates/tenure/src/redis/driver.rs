@@ -28,6 +28,7 @@ use crate::provider::{Keep, Load};
 
 /// Flights that are on their way at a time: while one is answered, the server works on the next.
 const FLIGHTS: usize = 2;
+static FL: std::sync::LazyLock<usize> = std::sync::LazyLock::new(|| std::env::var("FL").ok().and_then(|f| f.parse().ok()).unwrap_or(FLIGHTS));
 
 /// How often late answers are looked for, and leases that the store should be told more of.
 const TICK: Duration = Duration::from_millis(50);
@@ -198,7 +199,7 @@ impl Driver {
             if shared.closed.load(Ordering::Acquire) && self.flights.is_empty() && self.queue.is_empty() {
                 return Ok(());
             }
-            while self.flights.len() < FLIGHTS && self.depart(link) {}
+            while self.flights.len() < *FL && self.depart(link) {}
             tokio::select! {
                 biased;
                 moved = link.advance() => {
@@ -208,7 +209,7 @@ impl Driver {
                         tokio::task::yield_now().await;
                     }
                 }
-                () = shared.arrived.notified(), if self.flights.len() < FLIGHTS => {}
+                () = shared.arrived.notified(), if self.flights.len() < *FL => {}
                 _ = tick.tick(), if !self.flights.is_empty() || !self.untold.is_empty() => self.look_around()?,
             }
         }

@@ -28,6 +28,7 @@ pub(super) struct Flight {
     pub(super) sent: Instant,
     pub(super) jobs: Vec<Box<Job>>,
     commands: Vec<Slot>,
+    ends: Vec<Slot>,
     steps: Vec<Slot>,
     takes: Vec<Slot>,
     expected: usize,
@@ -78,6 +79,7 @@ impl Flight {
             sent,
             jobs: Vec::new(),
             commands: Vec::new(),
+            ends: Vec::new(),
             steps: Vec::new(),
             takes: Vec::new(),
             expected: 0,
@@ -93,15 +95,15 @@ impl Flight {
         crew: &Crew<'_>,
         sends_script: bool,
     ) -> bool {
-        let mut steps = Args::default();
-        while self.commands.len() + self.steps.len() + self.takes.len() < STEPS {
+        let (mut ends, mut steps) = (Args::default(), Args::default());
+        while self.commands.len() + self.ends.len() + self.steps.len() + self.takes.len() < STEPS {
             let Some(mut job) = jobs.pop_front() else { break };
             if job.is_abandoned() {
                 continue;
             }
             let at = self.jobs.len();
             for (index, part) in job.parts.iter_mut().enumerate().filter(|(_, part)| part.answer.is_none()) {
-                self.seat(part, (at, index), &mut steps, link, crew);
+                self.seat(part, (at, index), (&mut ends, &mut steps), link, crew);
             }
             if job.is_done() {
                 job.finish();
@@ -111,12 +113,15 @@ impl Flight {
         }
         self.expected = self.commands.len();
         let meta = format!("{}meta", crew.prefix);
-        if !steps.is_empty() {
+        if !self.ends.is_empty() || !self.steps.is_empty() {
             self.expected += 1;
+            let count = self.ends.len().to_string();
             let script: [&[u8]; 2] = [b"EVALSHA", &link.script.clone()];
             let whole: [&[u8]; 2] = [b"EVAL", scripts::STEP.as_bytes()];
             let [verb, script] = if sends_script { whole } else { script };
-            steps.write(&mut link.outgoing, &[verb, script, b"1", meta.as_bytes()]);
+            let head = [verb, script, b"1", meta.as_bytes(), count.as_bytes()];
+            Args::write_all(&mut link.outgoing, &head, &[&ends, &steps]);
+            self.steps.splice(..0, self.ends.drain(..));
         }
         if !self.takes.is_empty() {
             self.expected += 5 + self.takes.len();
@@ -125,7 +130,14 @@ impl Flight {
         self.expected > 0
     }
 
-    fn seat(&mut self, part: &mut Part, slot: Slot, steps: &mut Args, link: &mut Link, crew: &Crew<'_>) {
+    fn seat(
+        &mut self,
+        part: &mut Part,
+        slot: Slot,
+        (ends, steps): (&mut Args, &mut Args),
+        link: &mut Link,
+        crew: &Crew<'_>,
+    ) {
         match &part.ask {
             Ask::Claim(claim) if crew.desk.is_ended(&claim.lease) => {
                 part.answer = Some(Ok(Answer::Claimed(Claimed::Busy(HeldBy::default()))));
@@ -145,6 +157,11 @@ impl Flight {
             }
             Ask::End(lease) => {
                 part.known = crew.desk.find(lease);
+                if let Some(name) = part.known.as_ref().and_then(|(names, _)| names.single()) {
+                    words::end_one(ends, lease, &crew.mark(part.number), name);
+                    self.ends.push(slot);
+                    return;
+                }
                 words::end(steps, lease, &crew.mark(part.number), part.known.as_ref().map(|(names, _)| names));
                 self.steps.push(slot);
             }

@@ -82,7 +82,8 @@ impl Link {
         if let Some((user, password)) = &target.login {
             ["AUTH", user, password].iter().for_each(|word| hello.push(word.as_bytes()));
         }
-        let before = intro.before.map_or_else(|| "0".to_owned(), |id| id.to_string());
+        // No connection has the last id.
+        let before = intro.before.unwrap_or(i64::MAX).to_string();
         let database = target.database.to_string();
         let registration = registration(intro);
         let commands = [
@@ -106,9 +107,8 @@ impl Link {
             return Err(refused(&error));
         }
         link.id = proper(link.read().await?)?.int().unwrap_or(0);
-        // One that is not there any more is as good as killed.
-        let killed = link.read().await?;
-        link.is_alone = !matches!(&killed, Reply::Error(error) if !error.contains("No such client"));
+        // How many were there and are closed now; an error only when the user may not do it.
+        link.is_alone = link.read().await?.int().is_some();
         let info = proper(link.read().await?)?;
         check(&String::from_utf8_lossy(info.text().unwrap_or_default()), target)?;
         link.script = match proper(link.read().await?)? {

@@ -75,16 +75,19 @@ impl Args {
         all
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+    pub(super) fn push(&mut self, arg: &[u8]) {
+        self.push_parts(&[arg]);
     }
 
-    pub(super) fn push(&mut self, arg: &[u8]) {
+    /// One argument out of several parts.
+    pub(super) fn push_parts(&mut self, parts: &[&[u8]]) {
         self.count += 1;
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        self.bytes.reserve(length + 24);
         self.bytes.put_u8(b'$');
-        digits(&mut self.bytes, arg.len() as u64);
+        digits(&mut self.bytes, length as u64);
         self.bytes.put_slice(b"\r\n");
-        self.bytes.put_slice(arg);
+        parts.iter().for_each(|part| self.bytes.put_slice(part));
         self.bytes.put_slice(b"\r\n");
     }
 
@@ -96,14 +99,18 @@ impl Args {
 
     /// Writes them as one command, behind `first`.
     pub(super) fn write(&self, out: &mut BytesMut, first: &[&[u8]]) {
-        out.reserve(self.bytes.len() + 64);
+        Args::write_all(out, first, &[self]);
+    }
+
+    /// Writes several lists of arguments as one command, behind `first`.
+    pub(super) fn write_all(out: &mut BytesMut, first: &[&[u8]], rest: &[&Args]) {
         out.put_u8(b'*');
-        digits(out, (self.count + first.len()) as u64);
+        digits(out, (first.len() + rest.iter().map(|args| args.count).sum::<usize>()) as u64);
         out.put_slice(b"\r\n");
         let mut head = Args { bytes: std::mem::take(out), count: 0 };
         first.iter().for_each(|arg| head.push(arg));
         *out = head.bytes;
-        out.put_slice(&self.bytes);
+        rest.iter().for_each(|args| out.extend_from_slice(&args.bytes));
     }
 }
 

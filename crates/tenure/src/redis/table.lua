@@ -10,21 +10,28 @@
 -- A name is thin while one exclusive lease holds it and nobody waits: then that key is all there is.
 local base = string.sub(KEYS[1], 1, -5)
 local call, sub, pack, unpack_bytes = redis.call, string.sub, struct.pack, struct.unpack
-local known = call('HMGET', KEYS[1], 'epoch', 'replid', 'ctr')
-if not known[1] or #(known[2] or '') < 40
-    or not string.find(call('INFO', 'replication'), 'master_replid:' .. known[2], 1, true)
-    or tonumber(known[3]) > 4293918720 then
-  return redis.error_reply('NEWEPOCH the store is another one than before, or has used up its tokens')
-end
-local epoch = tonumber(known[1])
-
 -- limits.rs
 local OFFER, DEAD_WAITER, OVERTAKE_FOR, MAX_OVERTAKES = 3000, 3000, 100, 16
 local MAX_GRANTS, MAX_WAITERS, LOOKED_AT = 64, 10000, 128
 -- For how long it is remembered that an id has ended, and what it had; and a queue that nobody touches.
 local REMEMBER, DAY = 60000, 86400000
 
+-- The store's epoch. Called before anything is granted or told: a store that is another one than before grants nothing.
+local epoch
+local function incarnation()
+  if epoch then return epoch end
+  local known = call('HMGET', KEYS[1], 'epoch', 'replid', 'ctr')
+  if not known[1] or #(known[2] or '') < 40
+      or not string.find(call('INFO', 'replication'), 'master_replid:' .. known[2], 1, true)
+      or tonumber(known[3]) > 4293918720 then
+    error({ err = 'NEWEPOCH the store is another one than before, or has used up its tokens' })
+  end
+  epoch = tonumber(known[1])
+  return epoch
+end
+
 local function machine()
+  incarnation()
   local time = call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   local claims, alive = {}, {}

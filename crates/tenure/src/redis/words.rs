@@ -102,6 +102,11 @@ pub(super) fn end(args: &mut Args, lease: &LeaseId, mark: &[u8; 16], names: Opti
     list(args, names);
 }
 
+/// Asks to end a lease on one name.
+pub(super) fn end_one(args: &mut Args, lease: &LeaseId, mark: &[u8; 16], name: &Name) {
+    args.push_parts(&[&lease.to_bytes(), mark, name.as_str().as_bytes()]);
+}
+
 pub(super) fn force(args: &mut Args, lease: &LeaseId, mark: &[u8; 16], how: Force, names: &Names) {
     args.push(b"force");
     args.push(&lease.to_bytes());
