@@ -1,4 +1,5 @@
-//! The ways to lock by name: this library, and two that programs use today at their best.
+//! The ways to lock by name: this library, and two that programs use today at their best. All are given back by dropping the
+//! guard, which here frees the lock at once.
 
 use std::sync::Arc;
 
@@ -16,8 +17,6 @@ pub trait Contender: Sync + 'static {
 
     /// Locks several names, which are sorted, and has them all in the end.
     fn lock_all(&'static self, names: &[String]) -> impl Future<Output = Vec<Self::Guard>> + Send;
-
-    fn unlock(guard: Self::Guard) -> impl Future<Output = ()> + Send;
 }
 
 /// This library over `memory:`, with tokens, queues, lists and early loss.
@@ -39,10 +38,6 @@ impl Contender for Tenure {
 
     async fn lock_all(&'static self, names: &[String]) -> Vec<Guard> {
         vec![self.0.lock_all(names).acquire().await.unwrap()]
-    }
-
-    async fn unlock(guard: Guard) {
-        guard.release().await.unwrap();
     }
 }
 
@@ -77,10 +72,6 @@ impl Contender for Dashed {
         }
         guards
     }
-
-    async fn unlock(guard: Self::Guard) {
-        drop(guard);
-    }
 }
 
 /// The crate `lockable`, its async pool.
@@ -105,9 +96,5 @@ impl Contender for Pool {
             guards.push(self.lock(name).await);
         }
         guards
-    }
-
-    async fn unlock(guard: Self::Guard) {
-        drop(guard);
     }
 }
