@@ -10,6 +10,9 @@ mod lane;
 mod leases;
 mod listing;
 mod rules;
+mod shard;
+#[cfg(all(test, feature = "shuttle"))]
+mod shard_shuttle;
 pub mod table;
 mod tokens;
 
@@ -22,7 +25,8 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use self::adopted::Taken;
-use self::lane::{Given, Lane, Thin};
+use self::lane::Lane;
+use self::shard::{Given, Known, Thin};
 use self::table::Table;
 pub use self::tokens::TokenSource;
 use crate::claim::{Claim, Digest, LeaseId, Meta, Mode, Origin};
@@ -273,9 +277,10 @@ impl Immediate for Store {
     }
 
     fn holds(&self, names: &Names, Ticket { token, .. }: Ticket) -> bool {
-        names.iter().all(|name| match self.lane.holder(name) {
-            Ok(thin) => thin.is_some_and(|thin| thin.token == token),
-            Err(()) => self.table.lock().is_held(&inward(name, token)),
+        names.iter().all(|name| match self.lane.find(name) {
+            Known::Free => false,
+            Known::Thin(thin) => thin.token == token,
+            Known::Fat => self.table.lock().is_held(&inward(name, token)),
         })
     }
 
