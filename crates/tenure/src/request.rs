@@ -1,6 +1,5 @@
 //! A request for locks, before it is sent.
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use crate::claim::{Claim, Meta, Mode, Pick};
 use crate::clock::Instant;
-use crate::engine::spares::Thin;
+use crate::engine::slip::{More, Slip};
 use crate::engine::{Guard, Hold};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -16,57 +15,31 @@ use crate::locks::Locks;
 use crate::name::{Name, Names};
 
 /// A request for a lock. Its setters never fail: the verb reports what was wrong.
+///
+/// Two words, so that it is moved in registers.
 #[derive(Debug)]
 #[must_use = "nothing is asked for until a verb is called"]
 pub struct Request<'a> {
     locks: &'a Locks,
-    names: Option<Names>,
-    /// What most requests have not; apart, so that they stay small.
-    more: Option<Box<More>>,
-}
-
-/// What makes a request other than an exclusive one for all of its names with the usual ttl.
-#[derive(Debug)]
-struct More {
-    /// That of the locks, if it is none of its own.
-    ttl: Option<Duration>,
-    mode: Mode,
-    pick: Pick,
-    linger: Duration,
-    holder: Vec<(String, String)>,
-    wrong: Option<Error>,
-}
-
-impl Default for More {
-    fn default() -> Self {
-        More {
-            ttl: None,
-            mode: Mode::Exclusive,
-            pick: Pick::All,
-            linger: Duration::ZERO,
-            holder: Vec::new(),
-            wrong: None,
-        }
-    }
-}
-
-impl More {
-    /// Whether all that it says is a ttl: nothing to a lock that does not expire.
-    fn is_plain(&self) -> bool {
-        let More { ttl: _, mode, pick, linger, holder, wrong } = self;
-        let usual = *mode == Mode::Exclusive && *pick == Pick::All && linger.is_zero();
-        usual && holder.is_empty() && wrong.is_none()
-    }
+    slip: Box<Slip>,
 }
 
 impl<'a> Request<'a> {
     /// An exclusive request for all of `names`.
-    #[inline]
     pub(crate) fn new(locks: &'a Locks, names: Result<Names>) -> Self {
-        match names {
-            Ok(names) => Request { locks, names: Some(names), more: None },
-            Err(error) => Request { locks, names: None, more: None }.wrong(error),
-        }
+        Request::write(locks, |slot| names.map(|names| *slot = Some(names)))
+    }
+
+    /// An exclusive request for one name.
+    #[inline]
+    pub(crate) fn of_one(locks: &'a Locks, name: impl AsRef<str>) -> Self {
+        Request::write(locks, |slot| Names::one_over(slot, name.as_ref()))
+    }
+
+    /// An exclusive request for all of the names that `names` writes.
+    #[inline]
+    pub(crate) fn write(locks: &'a Locks, names: impl FnOnce(&mut Option<Names>) -> Result<()>) -> Self {
+        Request { locks, slip: Slip::write(locks.0.engine.immediate.as_ref(), names) }
     }
 
     /// How the names are shared, for a batch that is not exclusive. Defaults to what the method says that made the request.
@@ -81,24 +54,17 @@ impl<'a> Request<'a> {
     }
 
     fn more(&mut self) -> &mut More {
-        self.more.get_or_insert_default()
-    }
-
-    /// The first thing that is wrong with a request is what its verb reports.
-    #[cold]
-    fn wrong(mut self, error: Error) -> Self {
-        self.more().wrong.get_or_insert(error);
-        self
+        self.slip.more()
     }
 
     /// How long the lease outlives a holder that has died or lost the store. Defaults to 30 s; from 100 ms to 24 h. While the
     /// guard lives the lease is renewed at a third of it.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.more().ttl = Some(ttl);
-        match limits::check_ttl(ttl) {
-            Ok(()) => self,
-            Err(error) => self.wrong(error),
+        if let Err(error) = limits::check_ttl(ttl) {
+            self.slip.wrong(error);
         }
+        self
     }
 
     /// Keeps the names taken for this long from the grant on, even when the guard is released sooner: so that a job runs once
@@ -141,13 +107,7 @@ impl<'a> Request<'a> {
     /// Dropped, it leaves nothing held and no place in a queue; only while the store is down may that take up to one ttl.
     #[inline]
     pub fn acquire(self) -> impl Future<Output = Result<Guard>> + Send + use<'a> {
-        let mut attempt = Attempt::New(self);
-        poll_fn(move |context| match attempt.poll(context, Duration::MAX) {
-            Poll::Ready(Ok(Some(guard))) => Poll::Ready(Ok(guard)),
-            Poll::Ready(Ok(None)) => Poll::Ready(Err(ended_endless())),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        })
+        Acquire(Attempt::New(self))
     }
 
     /// Asks once. `None` when the lock is busy.
@@ -174,8 +134,7 @@ impl<'a> Request<'a> {
         self,
         patience: Duration,
     ) -> impl Future<Output = Result<Option<Guard>>> + Send + use<'a> {
-        let mut attempt = Attempt::New(self);
-        poll_fn(move |context| attempt.poll(context, patience))
+        TryAcquire { attempt: Attempt::New(self), patience }
     }
 
     async fn within(self, patience: Duration) -> Result<Option<Guard>> {
@@ -192,31 +151,30 @@ impl<'a> Request<'a> {
         Ok(hold.map(Guard))
     }
 
-    /// The immediate way, where the store has one, the request is of its kind, and the names are free.
+    /// The immediate way, where the store has one, the request is of its kind, and the names are free; else the request.
     #[inline]
-    fn at_once(&mut self) -> Option<Guard> {
+    fn at_once(mut self) -> std::result::Result<Guard, Self> {
+        if self.is_immediate() && self.slip.take(self.locks.0.meta.as_ref()) {
+            return Ok(Guard(Hold::thin(self.slip)));
+        }
+        Err(self)
+    }
+
+    #[inline]
+    fn is_immediate(&self) -> bool {
         let shared = &self.locks.0;
-        let store = shared.engine.immediate.as_ref()?;
-        let names = self.names.as_ref()?;
-        if self.more.as_ref().is_some_and(|more| !more.is_plain()) || !shared.engine.is_open() {
-            return None;
-        }
-        if names.single().is_none() && names.len() > shared.max_names {
-            return None;
-        }
-        let ticket = store.take(names, shared.meta.as_ref())?;
-        Some(Guard(Hold::thin(Thin::new(store, self.names.take()?, ticket))))
+        let fits = || self.slip.names().single().is_some() || self.slip.names().len() <= shared.max_names;
+        self.slip.is_plain() && shared.engine.immediate.is_some() && shared.engine.is_open() && fits()
     }
 
     fn claim(self, wait: bool) -> Result<Claim> {
         let shared = &self.locks.0;
-        let More { ttl, mode, pick, linger, holder, wrong } = self.more.map(|more| *more).unwrap_or_default();
+        let (names, More { ttl, mode, pick, linger, holder, wrong }) = self.slip.read();
         if let Some(wrong) = wrong {
             return Err(wrong);
         }
         shared.engine.check_open()?;
-        let names = self
-            .names
+        let names = names
             .ok_or_else(|| Error::internal("acquire", "a request without names and without an error"))?;
         let mut claim = Claim::new(shared.engine.process, names);
         claim.mode = mode;
@@ -230,37 +188,81 @@ impl<'a> Request<'a> {
     }
 }
 
+type Wait<'a> = Pin<Box<dyn Future<Output = Result<Option<Guard>>> + Send + 'a>>;
+
+/// The future of [`Request::acquire`].
+struct Acquire<'a>(Attempt<'a>);
+
+impl Future for Acquire<'_> {
+    type Output = Result<Guard>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Guard>> {
+        match self.0.poll(context, Duration::MAX) {
+            Poll::Ready(Ok(Some(guard))) => Poll::Ready(Ok(guard)),
+            Poll::Ready(Ok(None)) => Poll::Ready(Err(ended_endless())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// The future of [`Request::try_acquire_for`].
+struct TryAcquire<'a> {
+    attempt: Attempt<'a>,
+    patience: Duration,
+}
+
+impl Future for TryAcquire<'_> {
+    type Output = Result<Option<Guard>>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Option<Guard>>> {
+        let patience = self.patience;
+        self.attempt.poll(context, patience)
+    }
+}
+
 /// A request whose verb was called. Written by hand: the future of an async fn moves a request and its guard more often than
 /// to take a free lock is worth.
 enum Attempt<'a> {
-    /// Also what is left of a request whose guard was given.
     New(Request<'a>),
     /// Boxed, so that the way that needs no waiting stays small.
-    Waiting(Pin<Box<dyn Future<Output = Result<Option<Guard>>> + Send + 'a>>),
+    Waiting(Wait<'a>),
+    /// The guard was given.
+    Done,
 }
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
     #[inline]
     fn poll(&mut self, context: &mut Context<'_>, patience: Duration) -> Poll<Result<Option<Guard>>> {
-        if let Attempt::New(request) = self
-            && let Some(guard) = request.at_once()
-        {
-            return Poll::Ready(Ok(Some(guard)));
+        match std::mem::replace(self, Attempt::Done) {
+            Attempt::New(request) => match request.at_once() {
+                Ok(guard) => Poll::Ready(Ok(Some(guard))),
+                Err(request) => self.begin(context, request, patience),
+            },
+            Attempt::Waiting(waiting) => self.wait(context, waiting),
+            Attempt::Done => Poll::Pending,
         }
-        self.wait(context, patience)
     }
 
     #[cold]
-    fn wait(&mut self, context: &mut Context<'_>, patience: Duration) -> Poll<Result<Option<Guard>>> {
-        if let Attempt::New(request) = self {
-            let request =
-                Request { locks: request.locks, names: request.names.take(), more: request.more.take() };
-            *self = Attempt::Waiting(Box::pin(request.within(patience)));
+    fn begin(
+        &mut self,
+        context: &mut Context<'_>,
+        request: Request<'a>,
+        patience: Duration,
+    ) -> Poll<Result<Option<Guard>>> {
+        self.wait(context, Box::pin(request.within(patience)))
+    }
+
+    #[cold]
+    fn wait(&mut self, context: &mut Context<'_>, mut waiting: Wait<'a>) -> Poll<Result<Option<Guard>>> {
+        let answer = waiting.as_mut().poll(context);
+        if answer.is_pending() {
+            *self = Attempt::Waiting(waiting);
         }
-        match self {
-            Attempt::Waiting(waiting) => waiting.as_mut().poll(context),
-            Attempt::New(_) => Poll::Pending,
-        }
+        answer
     }
 }
 
@@ -321,12 +323,12 @@ impl<'a> EachRequest<'a> {
         let mut guards: Vec<Option<Guard>> = Vec::with_capacity(names.len());
         if engine.immediate.is_some() {
             for name in &names {
-                guards.push(Request::new(locks, Ok(Names::one(name.clone()))).at_once());
+                guards.push(Request::of_one(locks, name).at_once().ok());
             }
         } else {
             let mut claims = Vec::with_capacity(names.len());
             for name in names {
-                let request = Request::new(locks, Ok(Names::one(name)));
+                let request = Request::of_one(locks, name);
                 claims.push(request.ttl(ttl).claim(false)?);
             }
             guards.extend(engine.each(claims).await?.into_iter().map(|hold| hold.map(Guard)));
@@ -352,7 +354,7 @@ impl<'a> EachRequest<'a> {
         let missing = guards.iter_mut().zip(names).filter(|(guard, _)| guard.is_none());
         let waits = missing.map(|(guard, name)| async move {
             let left = locks.0.engine.clock.now().until(until);
-            let request = Request::new(locks, Ok(Names::one(name)));
+            let request = Request::of_one(locks, name);
             *guard = request.ttl(ttl).try_acquire_for(left).await?;
             Ok(())
         });

@@ -16,7 +16,7 @@ mod keepalive;
 mod local;
 mod pursuit;
 mod reaper;
-pub(crate) mod spares;
+pub(crate) mod slip;
 mod trip;
 
 use std::collections::HashMap;
