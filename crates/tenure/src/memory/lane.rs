@@ -99,42 +99,50 @@ impl Lane {
     }
 
     fn take_all(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
-        let placed: SmallVec<[(Place, &Name); 2]> =
-            names.iter().map(|name| (self.place(name), name)).collect();
-        let mut locked = self.lock_all(placed.iter().map(|(place, _)| *place));
-        if placed.iter().any(|(place, name)| locked.of(*place).knows(*place, name)) {
+        let placed = self.placed(names);
+        let mut shards: SmallVec<[Locked<'_>; 2]> =
+            by_shard(&placed).map(|(place, _)| self.shard(place).lock()).collect();
+        let of_shards = || by_shard(&placed).map(|(_, group)| group);
+        let mut busy = shards.iter().zip(of_shards());
+        if busy.any(|(shard, group)| group.iter().any(|(place, name)| shard.knows(*place, name))) {
             return None;
         }
         // One token for all of them, above all that their shards gave before.
         let token = self.tokens.reserve(NonZeroU32::MIN).first();
-        for (index, (place, name)) in placed.iter().enumerate() {
-            let shard = locked.of(*place);
-            if index == 0 {
-                shard.count();
-            }
-            shard.put_apart_above(*place, name, token, meta);
+        for (shard, group) in shards.iter_mut().zip(of_shards()) {
+            shard.put_together(group, token, meta);
         }
-        match placed.as_slice() {
-            [(one, _), (other, _)] => Some(ticket_of_two(token, (*one, *other))),
+        shards.first_mut()?.count();
+        match names.as_slice() {
+            [one, other] => Some(ticket_of_two(token, (self.place(one), self.place(other)))),
             _ => Some(Ticket { token, hint: 0 }),
         }
     }
 
     /// Gives back one or two names, as long as they are thin; how many of the first of them it has given.
     #[inline]
-    pub(super) fn give_thin(&self, names: &Names, ticket: Ticket) -> usize {
+    pub(super) fn give_few(&self, names: &Names, ticket: Ticket) -> usize {
         let Ticket { token, hint } = ticket;
-        let places = (Place((hint >> 32) as u32), Place(hint as u32));
-        let give = |place: Place| {
+        let give = |place: Place, name: &Name| {
             let shard = self.shard(place);
-            shard.give_front(token) || shard.lock().give_at(place, token)
+            shard.give_front(token) || shard.lock().give_thin(place, name, token)
         };
+        let (high, low) = (Place((hint >> 32) as u32), Place(hint as u32));
         match names.as_slice() {
-            [_] => usize::from(give(places.1)),
-            [_, _] if places.0 == places.1 || !give(places.0) => 0,
-            [_, _] => 1 + usize::from(give(places.1)),
+            [name] => usize::from(give(low, name)),
+            [one, other] if give(high, one) => 1 + usize::from(give(low, other)),
             _ => 0,
         }
+    }
+
+    /// Gives back what is thin of many names; those that are not.
+    pub(super) fn give_many<'a>(&self, names: &'a Names, token: FencingToken) -> Vec<&'a Name> {
+        let (placed, mut left) = (self.placed(names), Vec::new());
+        for (place, group) in by_shard(&placed) {
+            let mut shard = self.shard(place).lock();
+            left.extend(group.iter().filter(|(place, name)| !shard.give_thin(*place, name, token)));
+        }
+        left.into_iter().map(|(_, name)| name).collect()
     }
 
     /// Gives one name back.
@@ -199,24 +207,20 @@ impl Lane {
         (self.shard(one).lock(), second)
     }
 
-    /// Locks the shards of these places, in the order of the shards.
-    fn lock_all(&self, places: impl Iterator<Item = Place>) -> AllLocked<'_> {
-        let mut indices: SmallVec<[usize; 4]> = places.map(Place::shard).collect();
-        indices.sort_unstable();
-        indices.dedup();
-        AllLocked(indices.into_iter().map(|index| (index, self.shard_at(index).lock())).collect())
+    /// Names and their places, in the order of the shards.
+    fn placed<'a>(&self, names: &'a Names) -> SmallVec<[(Place, &'a Name); 2]> {
+        let mut placed: SmallVec<_> = names.iter().map(|name| (self.place(name), name)).collect();
+        placed.sort_unstable_by_key(|(place, _): &(Place, _)| place.shard());
+        placed
     }
 }
 
-/// The locked shards of some places.
-struct AllLocked<'a>(SmallVec<[(usize, Locked<'a>); 2]>);
-
-impl<'a> AllLocked<'a> {
-    fn of(&mut self, place: Place) -> &mut Locked<'a> {
-        let index = place.shard();
-        let at = self.0.binary_search_by_key(&index, |(index, _)| *index).expect("its shard was locked");
-        &mut self.0.get_mut(at).expect("found").1
-    }
+/// The names of each shard, with the place of the first of them.
+fn by_shard<'a, 'b>(
+    placed: &'b [(Place, &'a Name)],
+) -> impl Iterator<Item = (Place, &'b [(Place, &'a Name)])> {
+    let groups = placed.chunk_by(|one, next| one.0.shard() == next.0.shard());
+    groups.filter_map(|group| Some((group.first()?.0, group)))
 }
 
 fn ticket_of_two(token: FencingToken, (one, other): (Place, Place)) -> Ticket {

@@ -86,7 +86,7 @@ fn two_names_are_given_back_as_far_as_they_are_thin() {
         let (names, fat) = (Names::parse(["a", "b"]).unwrap(), Name::new(fat).unwrap());
         let ticket = lane.take(&names, None).unwrap();
         assert_eq!(lane.fatten(&fat).map(|thin| thin.token), Some(ticket.token));
-        let given = lane.give_thin(&names, ticket);
+        let given = lane.give_few(&names, ticket);
         assert_eq!(given, usize::from(fat.as_str() == "b"));
         for name in names.iter().skip(given) {
             let expected = if *name == fat { Given::Fat } else { Given::Done };
@@ -96,7 +96,7 @@ fn two_names_are_given_back_as_far_as_they_are_thin() {
         lane.slim(&fat);
         let next = lane.take(&names, None).unwrap();
         assert!(next.token > ticket.token);
-        assert_eq!(lane.give_thin(&names, next), 2);
+        assert_eq!(lane.give_few(&names, next), 2);
     }
 }
 
@@ -127,12 +127,12 @@ fn names_that_share_a_shard_are_told_apart() {
     for (index, (names, ticket)) in sets.iter().zip(&tickets).enumerate() {
         if index % 4 == 0 {
             assert_eq!(lane.fatten(names.first()).map(|thin| thin.token), Some(ticket.token));
-            assert_eq!(lane.give_thin(names, *ticket), 0);
+            assert_eq!(lane.give_few(names, *ticket), 0);
             assert_eq!(lane.give(names.first(), ticket.token), Given::Fat);
             lane.slim(names.first());
             assert!(names.iter().skip(1).all(|name| lane.give(name, ticket.token) == Given::Done));
         } else {
-            assert_eq!(lane.give_thin(names, *ticket), names.len());
+            assert_eq!(lane.give_few(names, *ticket), names.len());
         }
         assert!(names.iter().all(|name| lane.give(name, ticket.token) == Given::NotHeld));
     }

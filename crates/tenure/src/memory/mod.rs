@@ -263,8 +263,12 @@ impl Immediate for Store {
         self.lane.take(names, meta)
     }
 
+    #[inline]
     fn give(&self, names: &Names, ticket: Ticket) -> bool {
-        let given = self.lane.give_thin(names, ticket);
+        if names.len() > 2 {
+            return self.give_each(self.lane.give_many(names, ticket.token).into_iter(), ticket.token);
+        }
+        let given = self.lane.give_few(names, ticket);
         given == names.len() || self.give_each(names.iter().skip(given), ticket.token)
     }
 

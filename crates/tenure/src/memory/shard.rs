@@ -86,14 +86,14 @@ pub(super) enum Known {
 /// A shard whose mutex is held.
 #[derive(Debug)]
 pub(super) struct Locked<'a> {
-    holder: &'a AtomicU64,
+    shard: &'a Shard,
     slots: MutexGuard<'a, Slots>,
 }
 
 impl Shard {
     #[inline]
     pub(super) fn lock(&self) -> Locked<'_> {
-        Locked { holder: &self.holder, slots: self.slots.lock() }
+        Locked { shard: self, slots: self.slots.lock() }
     }
 
     /// Gives back the name in front, if it is held by this token; whether it was.
@@ -154,7 +154,7 @@ impl Locked<'_> {
             slots.front_meta = meta.cloned();
         }
         // Relaxed: whoever looks has the mutex, or is the holder.
-        self.holder.store(token.get(), Ordering::Relaxed);
+        self.shard.holder.store(token.get(), Ordering::Relaxed);
     }
 
     #[cold]
@@ -163,18 +163,20 @@ impl Locked<'_> {
         self.slots.insert(Slot { name: name.clone(), state: SlotState::Thin(thin), place });
     }
 
-    /// Adds a name that is not known, never in front: a token does not tell the names of a lease apart. The token comes from
-    /// elsewhere and is above what is left of those here.
-    pub(super) fn put_apart_above(
+    /// Adds names of one lease that are not known. The token comes from elsewhere and is above what is left of those here.
+    pub(super) fn put_together(
         &mut self,
-        place: Place,
-        name: &Name,
+        names: &[(Place, &Name)],
         token: FencingToken,
         meta: Option<&Arc<Meta>>,
     ) {
         self.slots.next = token.plus(1);
         self.slots.left = 0;
-        self.put_apart(place, name, token, meta);
+        match names {
+            [(place, name)] => self.put(*place, name, token, meta),
+            // None of several in front: who gives a name back there knows it by the token alone.
+            _ => names.iter().for_each(|(place, name)| self.put_apart(*place, name, token, meta)),
+        }
     }
 
     /// The next token of two shards, above all that either gave before. Both have tokens above it then.
@@ -203,16 +205,22 @@ impl Locked<'_> {
         self.slots.taken
     }
 
-    /// Gives back what is at a place and held by a token, which tells it from all others and saves the comparison of names.
-    pub(super) fn give_at(&mut self, place: Place, token: FencingToken) -> bool {
-        self.slots.remove(place, |slot| slot.place == place && slot.state.is_held_by(token))
+    /// Gives a name back; false when this token does not hold it, or not thinly.
+    pub(super) fn give_thin(&mut self, place: Place, name: &Name, token: FencingToken) -> bool {
+        // The token first: it saves most comparisons of names.
+        if self.slots.remove(place, |slot| slot.state.is_held_by(token) && slot.name == *name) {
+            return true;
+        }
+        self.slots.is_front(name) && self.shard.give_front(token)
     }
 
     /// Gives a name back.
     pub(super) fn give(&mut self, place: Place, name: &Name, token: FencingToken) -> Given {
+        if self.give_thin(place, name, token) {
+            return Given::Done;
+        }
         match self.find(place, name) {
             Known::Fat => Given::Fat,
-            Known::Thin(thin) if thin.token == token && self.remove(place, name) => Given::Done,
             Known::Thin(_) | Known::Free => Given::NotHeld,
         }
     }
@@ -233,7 +241,7 @@ impl Locked<'_> {
         if self.slots.remove(place, |slot| slot.name == *name) {
             return true;
         }
-        self.slots.is_front(name) && self.holder.swap(0, Ordering::AcqRel) != 0
+        self.slots.is_front(name) && self.shard.holder.swap(0, Ordering::AcqRel) != 0
     }
 
     /// Makes a fat name thin again, with tokens above those that the table gave.
@@ -254,7 +262,7 @@ impl Locked<'_> {
 
     #[inline]
     fn holder(&self) -> u64 {
-        self.holder.load(Ordering::Acquire)
+        self.shard.holder.load(Ordering::Acquire)
     }
 
     /// The holder of the name in front.

@@ -67,7 +67,7 @@ impl World {
         let names = Names::parse(names.split(' ')).unwrap();
         let Some(ticket) = self.lane.take(&names, None) else { return };
         self.work(&names, ticket.token);
-        let given = self.lane.give_thin(&names, ticket);
+        let given = self.lane.give_few(&names, ticket);
         for name in names.iter().skip(given) {
             match self.lane.give(name, ticket.token) {
                 Given::Done => {}
