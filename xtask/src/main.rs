@@ -57,7 +57,7 @@ fn test(root: &Path) -> Result<&'static str> {
     packages::install()?;
     cargo::run(root, "tests, benches once, examples built", &["test", "--workspace", "--all-targets"], &[])?;
     let shuttle = ["test", "--package", "tenure", "--features", "shuttle", "--lib", "shuttle"];
-    cargo::run(root, "interleavings of the local tier", &shuttle, &[])?;
+    cargo::run(root, "interleavings of the local tier and the fast lane", &shuttle, &[])?;
     cargo::run(root, "examples in the documentation", &["test", "--workspace", "--doc"], &[])?;
     cargo::run(root, "the library alone", &["check", "--package", "tenure"], &[])?;
     let docs = ["doc", "--workspace", "--no-deps"];

@@ -188,8 +188,6 @@ impl<'a> Request<'a> {
     }
 }
 
-type Wait<'a> = Pin<Box<dyn Future<Output = Result<Option<Guard>>> + Send + 'a>>;
-
 /// The future of [`Request::acquire`].
 struct Acquire<'a>(Attempt<'a>);
 
@@ -222,6 +220,8 @@ impl Future for TryAcquire<'_> {
         self.attempt.poll(context, patience)
     }
 }
+
+type Wait<'a> = Pin<Box<dyn Future<Output = Result<Option<Guard>>> + Send + 'a>>;
 
 /// A request whose verb was called. Written by hand: the future of an async fn moves a request and its guard more often than
 /// to take a free lock is worth.

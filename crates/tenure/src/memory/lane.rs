@@ -23,10 +23,6 @@ use crate::token::FencingToken;
 /// so that names share them.
 const SHARDS: usize = if cfg!(test) { 2 } else { 64 };
 
-/// How often a taker looks again at a name that is taken before it gives up, some microseconds in all: a section of a few
-/// instructions ends sooner. It looks at a fat name too, which gets thin as soon as nobody waits for it.
-const LOOKS: u32 = 9;
-
 /// The shards.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -70,12 +66,8 @@ impl Lane {
     #[inline]
     fn take_one(&self, name: &Name, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
         let place = self.place(name);
-        let shard = self.shard(place);
-        let take = || {
-            let token = shard.lock().take(place, name, meta, &self.tokens)?;
-            Some(Ticket { token, hint: u64::from(place.0) })
-        };
-        take().or_else(|| look_again(take))
+        let token = self.shard(place).lock().take(place, name, meta, &self.tokens)?;
+        Some(Ticket { token, hint: u64::from(place.0) })
     }
 
     /// As `take_all`, without a list: most batches move something from one name to another.
@@ -84,18 +76,15 @@ impl Lane {
         if places.0.shard() == places.1.shard() {
             return self.take_all(names, meta);
         }
-        let take = || {
-            let (mut first, mut second) = self.lock_two(places);
-            if first.knows(places.0, one) || second.knows(places.1, other) {
-                return None;
-            }
-            let token = first.token_of_two(&mut second, &self.tokens);
-            first.count();
-            first.put(places.0, one, token, meta);
-            second.put(places.1, other, token, meta);
-            Some(ticket_of_two(token, places))
-        };
-        take().or_else(|| look_again(take))
+        let (mut first, mut second) = self.lock_two(places);
+        if first.knows(places.0, one) || second.knows(places.1, other) {
+            return None;
+        }
+        let token = first.token_of_two(&mut second, &self.tokens);
+        first.count();
+        first.put(places.0, one, token, meta);
+        second.put(places.1, other, token, meta);
+        Some(ticket_of_two(token, places))
     }
 
     fn take_all(&self, names: &Names, meta: Option<&Arc<Meta>>) -> Option<Ticket> {
@@ -109,10 +98,10 @@ impl Lane {
         }
         // One token for all of them, above all that their shards gave before.
         let token = self.tokens.reserve(NonZeroU32::MIN).first();
+        shards.first_mut()?.count();
         for (shard, group) in shards.iter_mut().zip(of_shards()) {
             shard.put_together(group, token, meta);
         }
-        shards.first_mut()?.count();
         match names.as_slice() {
             [one, other] => Some(ticket_of_two(token, (self.place(one), self.place(other)))),
             _ => Some(Ticket { token, hint: 0 }),
@@ -225,15 +214,6 @@ fn by_shard<'a, 'b>(
 
 fn ticket_of_two(token: FencingToken, (one, other): (Place, Place)) -> Ticket {
     Ticket { token, hint: u64::from(one.0) << 32 | u64::from(other.0) }
-}
-
-/// Tries again for a while, longer from look to look, and without the shard, which the holder needs.
-#[cold]
-fn look_again<T>(mut take: impl FnMut() -> Option<T>) -> Option<T> {
-    (1..LOOKS).find_map(|look| {
-        (0..1 << (look - 1).min(4)).for_each(|_| std::hint::spin_loop());
-        take()
-    })
 }
 
 #[cfg(test)]
