@@ -19,9 +19,9 @@ use crate::name::{Name, Names};
 use crate::provider::Ticket;
 use crate::token::FencingToken;
 
-/// Enough shards that a few cores seldom meet, few enough that an idle store is small. A power of two. In unit tests only two,
-/// so that names share them.
-const SHARDS: usize = if cfg!(test) { 2 } else { 64 };
+/// Enough shards that two busy names seldom share one, few enough that an idle store is small: 32 KiB. A power of two. In unit
+/// tests only two, so that names share them.
+const SHARDS: usize = if cfg!(test) { 2 } else { 256 };
 
 /// The shards.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Place {
 
     /// Which shard: bits from between those.
     fn shard(self) -> usize {
-        (self.0 >> 18) as usize % SHARDS
+        (self.0 >> 17) as usize % SHARDS
     }
 }
 
