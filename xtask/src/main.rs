@@ -61,7 +61,7 @@ fn test(root: &Path) -> Result<&'static str> {
     let tests = ["test", "--workspace", "--all-targets"];
     cargo::run(root, "tests, benches once, examples built", &tests, &test_threads())?;
     let shuttle = ["test", "--package", "tenure", "--features", "shuttle", "--lib", "shuttle"];
-    cargo::run(root, "interleavings of the local tier", &shuttle, &[])?;
+    cargo::run(root, "interleavings of the local tier and the fast lane", &shuttle, &[])?;
     cargo::run(root, "examples in the documentation", &["test", "--workspace", "--doc"], &[])?;
     cargo::run(root, "the library alone", &["check", "--package", "tenure"], &[])?;
     let docs = ["doc", "--workspace", "--no-deps"];

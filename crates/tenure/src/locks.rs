@@ -14,7 +14,8 @@ use crate::memory::Memory;
 use crate::metrics::{Extent, Metrics, Stats};
 use crate::name::{Name, Names};
 use crate::provider::Provider;
-use crate::request::{EachRequest, Request};
+use crate::each::EachRequest;
+use crate::request::Request;
 
 /// Settings of a [`Locks`].
 #[derive(Debug, Clone)]
@@ -67,25 +68,25 @@ impl Locks {
     /// A lock that one holder has at a time.
     #[inline]
     pub fn lock(&self, name: impl AsRef<str>) -> Request<'_> {
-        Request::new(self, Name::new(name).map(Names::one))
+        Request::of_one(self, name)
     }
 
     /// A lock that many readers share, and that excludes [`lock`](Self::lock) on the same name.
     ///
     /// Fair: a reader does not pass a writer that waits.
     pub fn lock_shared(&self, name: impl AsRef<str>) -> Request<'_> {
-        Request::new(self, Name::new(name).map(Names::one)).mode(Mode::Shared)
+        Request::of_one(self, name).mode(Mode::Shared)
     }
 
     /// One of `of` permits of a name: a semaphore. Every user of the name must state the same number.
     pub fn permit(&self, name: impl AsRef<str>, of: u32) -> Request<'_> {
-        Request::new(self, Name::new(name).map(Names::one)).mode(Mode::Permits { take: 1, of })
+        Request::of_one(self, name).mode(Mode::Permits { take: 1, of })
     }
 
     /// All of these names or none, in one atomic step: no order to agree on, no deadlock between batches.
     #[inline]
     pub fn lock_all<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Request<'_> {
-        Request::new(self, Names::parse(names))
+        Request::write(self, |slot| Names::parse_over(slot, names))
     }
 
     /// One of these names, the first that is free; more with [`Request::count`]. [`Guard::names`](crate::Guard::names) tells

@@ -31,9 +31,15 @@ impl Name {
     }
 
     fn of(text: &str) -> Result<Self, Error> {
+        Name::check(text)?;
+        Ok(Name(CompactString::new(text)))
+    }
+
+    #[inline]
+    fn check(text: &str) -> Result<(), Error> {
         let fits = !text.is_empty() && text.len() <= Self::MAX_BYTES;
         if fits && (is_printable_ascii(text.as_bytes()) || !text.chars().any(char::is_control)) {
-            return Ok(Name(CompactString::new(text)));
+            return Ok(());
         }
         Err(unfit(text))
     }
@@ -61,7 +67,11 @@ fn is_printable_ascii(bytes: &[u8]) -> bool {
     // The high bit of each byte that is above 0x7f, below 0x20 or 0x7f; exact as long as no byte is above 0x7f.
     let odd = |eight: u64| (eight | eight.wrapping_sub(ONES * 0x20) | eight.wrapping_add(ONES)) & HIGH;
     let Some(last) = bytes.last_chunk::<8>() else {
-        return bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
+        let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) else {
+            return bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
+        };
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return odd(u64::from(first) << 32 | u64::from(last)) == 0;
     };
     // The last eight may overlap the chunks before them.
     let (chunks, _) = bytes.as_chunks::<8>();
@@ -117,7 +127,9 @@ impl Names {
     /// # Errors
     /// `InvalidInput` when there is none, or one of them twice.
     pub fn new(names: impl IntoIterator<Item = Name>) -> Result<Self, Error> {
-        Names::collect(names.into_iter().map(Ok))
+        let mut slot = None;
+        Names::collect_over(&mut slot, names.into_iter().map(Ok))?;
+        slot.ok_or_else(none)
     }
 
     /// Several names in the order in which they are preferred: what a claim on any of them takes first.
@@ -136,22 +148,47 @@ impl Names {
     ///
     /// # Errors
     /// As [`Name::new`] and [`Names::new`].
-    #[inline]
     pub fn parse<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Result<Self, Error> {
-        Names::collect(names.into_iter().map(Name::new))
+        let mut slot = None;
+        Names::parse_over(&mut slot, names)?;
+        slot.ok_or_else(none)
+    }
+
+    /// Parses one name, over names that are not needed any more: where one was, its place is written and not copied to.
+    #[inline]
+    pub(crate) fn one_over(slot: &mut Option<Names>, text: &str) -> Result<(), Error> {
+        Name::check(text)?;
+        if let Some(Names(Few::One(Name(old)))) = slot {
+            old.clear();
+            old.push_str(text);
+        } else {
+            *slot = Some(Names::one(Name(CompactString::new(text))));
+        }
+        Ok(())
+    }
+
+    /// As [`parse`](Self::parse), over names that are not needed any more: two are written where two were.
+    #[inline]
+    pub(crate) fn parse_over<S: AsRef<str>>(
+        slot: &mut Option<Names>,
+        names: impl IntoIterator<Item = S>,
+    ) -> Result<(), Error> {
+        Names::collect_over(slot, names.into_iter().map(Name::new))
     }
 
     /// Collects names; one and two, by far the most usual, without a list.
     #[inline]
-    fn collect(mut names: impl Iterator<Item = Result<Name, Error>>) -> Result<Self, Error> {
-        let Some(first) = names.next().transpose()? else {
-            return Err(none());
-        };
+    fn collect_over(
+        slot: &mut Option<Names>,
+        mut names: impl Iterator<Item = Result<Name, Error>>,
+    ) -> Result<(), Error> {
+        let first = names.next().ok_or_else(none)??;
         let Some(second) = names.next().transpose()? else {
-            return Ok(Names::one(first));
+            *slot = Some(Names::one(first));
+            return Ok(());
         };
         let Some(third) = names.next().transpose()? else {
-            return Names::two(first, second);
+            return Names::two_over(slot, first, second);
         };
         let mut all = vec![first, second, third];
         for name in names {
@@ -159,15 +196,22 @@ impl Names {
         }
         all.sort_unstable();
         check_sorted(&all)?;
-        Ok(Names::few(all))
+        *slot = Some(Names::few(all));
+        Ok(())
     }
 
-    fn two(one: Name, other: Name) -> Result<Self, Error> {
-        match one.cmp(&other) {
-            Ordering::Less => Ok(Names(Few::Two(Box::new([one, other])))),
-            Ordering::Greater => Ok(Names(Few::Two(Box::new([other, one])))),
-            Ordering::Equal => Err(twice(&one)),
+    #[inline]
+    fn two_over(slot: &mut Option<Names>, one: Name, other: Name) -> Result<(), Error> {
+        let sorted = match one.cmp(&other) {
+            Ordering::Less => [one, other],
+            Ordering::Greater => [other, one],
+            Ordering::Equal => return Err(twice(&one)),
+        };
+        match slot {
+            Some(Names(Few::Two(both))) => **both = sorted,
+            _ => *slot = Some(Names(Few::Two(Box::new(sorted)))),
         }
+        Ok(())
     }
 
     fn few(names: Vec<Name>) -> Self {
@@ -291,11 +335,12 @@ mod tests {
 
     #[test]
     fn the_quick_test_for_printable_bytes_agrees_with_the_plain_one() {
-        for position in 0..12 {
+        for (length, position) in (1..=12).flat_map(|length| (0..length).map(move |at| (length, at))) {
             for byte in 0..=u8::MAX {
                 let mut bytes = *b"account:1234";
                 bytes[position] = byte;
-                assert_eq!(is_printable_ascii(&bytes), (0x20..0x7f).contains(&byte), "{position} {byte:#x}");
+                let printable = (0x20..0x7f).contains(&byte);
+                assert_eq!(is_printable_ascii(&bytes[..length]), printable, "{length} {position} {byte:#x}");
             }
         }
     }

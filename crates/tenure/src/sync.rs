@@ -1,7 +1,15 @@
-//! The mutex of the local tier: parking_lot's, or shuttle's where a test explores its interleavings.
+//! What the local tier and the fast lane synchronise by: parking_lot and atomics, or shuttle's where a test explores their
+//! interleavings.
 
 #[cfg(not(feature = "shuttle"))]
-pub(crate) use parking_lot::Mutex;
+pub(crate) use std::sync::atomic::AtomicU64;
+
+#[cfg(not(feature = "shuttle"))]
+pub(crate) use parking_lot::{Mutex, MutexGuard};
+#[cfg(feature = "shuttle")]
+pub(crate) use shuttle::sync::MutexGuard;
+#[cfg(feature = "shuttle")]
+pub(crate) use shuttle::sync::atomic::AtomicU64;
 
 #[cfg(feature = "shuttle")]
 pub(crate) use self::explored::Mutex;
@@ -17,7 +25,7 @@ mod explored {
             Mutex(shuttle::sync::Mutex::new(value))
         }
 
-        pub(crate) fn lock(&self) -> shuttle::sync::MutexGuard<'_, T> {
+        pub(crate) fn lock(&self) -> super::MutexGuard<'_, T> {
             self.0.lock().expect("no test panics while it holds the mutex")
         }
     }

@@ -1,7 +1,7 @@
 //! Fencing tokens: [`FencingToken`], and the [`TokenBlock`] that a grant reserves.
 
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 
 use crate::error::Error;
@@ -15,36 +15,40 @@ use crate::error::Error;
 /// Positive, 63 bits: an epoch of 31 bits above a counter of 32. It fits an `i64` column. On every wire it
 /// is a decimal string, since JSON numbers and Lua lose integers above 2^53.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FencingToken(u64);
+pub struct FencingToken(NonZeroU64);
 
 impl FencingToken {
+    /// The smallest token.
+    pub(crate) const MIN: FencingToken = FencingToken(NonZeroU64::MIN);
+
     /// The greatest token.
-    pub const MAX: FencingToken = FencingToken(i64::MAX as u64);
+    pub const MAX: FencingToken = FencingToken(NonZeroU64::new(i64::MAX as u64).expect("not zero"));
 
     /// A token from its number.
     ///
     /// # Errors
     /// `InvalidInput` when it is zero or above 63 bits.
     pub fn new(number: u64) -> Result<Self, Error> {
-        if number == 0 || number > Self::MAX.0 {
-            return Err(Error::invalid("token", format!("a token is from 1 to 2^63-1 token={number}")));
+        match NonZeroU64::new(number).map(FencingToken) {
+            Some(token) if token <= Self::MAX => Ok(token),
+            _ => Err(Error::invalid("token", format!("a token is from 1 to 2^63-1 token={number}"))),
         }
-        Ok(FencingToken(number))
     }
 
     /// The token of `epoch` and `counter`.
     pub fn of(epoch: Epoch, counter: u32) -> Self {
-        FencingToken((u64::from(epoch.0) << 32) | u64::from(counter))
+        let number = (u64::from(epoch.0) << 32) | u64::from(counter);
+        FencingToken(NonZeroU64::new(number).expect("an epoch is not zero"))
     }
 
     /// Its number.
     pub fn get(self) -> u64 {
-        self.0
+        self.0.get()
     }
 
     /// Its epoch: the incarnation of the store that gave it.
     pub fn epoch(self) -> Epoch {
-        Epoch(u32::try_from(self.0 >> 32).unwrap_or(u32::MAX))
+        Epoch(u32::try_from(self.get() >> 32).unwrap_or(u32::MAX))
     }
 
     /// The token `steps` after this one.
@@ -61,7 +65,7 @@ impl fmt::Display for FencingToken {
 
 impl fmt::Debug for FencingToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.0 >> 32, self.0 & 0xffff_ffff)
+        write!(f, "{}.{}", self.get() >> 32, self.get() & 0xffff_ffff)
     }
 }
 

@@ -83,15 +83,13 @@ impl Job {
         let mut done = 0;
         while !stop.load(Ordering::Relaxed) {
             match self {
-                Job::Random => C::unlock(who.lock(&world.names[random.below(world.names.len())]).await).await,
-                Job::Own => C::unlock(who.lock(&world.own[worker]).await).await,
-                Job::Hot => C::unlock(who.lock(&world.hot).await).await,
+                Job::Random => drop(who.lock(&world.names[random.below(world.names.len())]).await),
+                Job::Own => drop(who.lock(&world.own[worker]).await),
+                Job::Hot => drop(who.lock(&world.hot).await),
                 Job::Bank => transfer(who, world, &mut random).await,
                 Job::Batch => {
                     let first = random.below(world.names.len() - 100);
-                    for guard in who.lock_all(&world.names[first..first + 100]).await {
-                        C::unlock(guard).await;
-                    }
+                    drop(who.lock_all(&world.names[first..first + 100]).await);
                 }
             }
             done += 1;
@@ -109,7 +107,5 @@ async fn transfer<C: Batches>(who: &'static C, world: &'static World, random: &m
     let (debit, credit) = (&world.balances[from], &world.balances[to]);
     debit.store(debit.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     credit.store(credit.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    for guard in guards {
-        C::unlock(guard).await;
-    }
+    drop(guards);
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Engine;
 use super::cohort::Released;
 use super::held::HeldLease;
-use super::spares::Thin;
+use super::slip::Slip;
 use crate::claim::{Digest, LeaseId};
 use crate::error::{Error, Result};
 use crate::lease::{Ended, Why};
@@ -34,7 +34,7 @@ impl Guard {
     /// The fencing token: give it to the resource with the first read and with every write.
     pub fn token(&self) -> FencingToken {
         match self.0.kind() {
-            Kind::Thin(thin) => thin.ticket.token,
+            Kind::Thin(thin) => thin.token(),
             Kind::Leased(leased) => leased.token,
         }
     }
@@ -42,7 +42,7 @@ impl Guard {
     /// The names that are held: all that were asked for, or those that were picked.
     pub fn names(&self) -> &Names {
         match self.0.kind() {
-            Kind::Thin(thin) => &thin.names,
+            Kind::Thin(thin) => thin.names(),
             Kind::Leased(leased) => &leased.lease.names,
         }
     }
@@ -50,7 +50,7 @@ impl Guard {
     /// The digest under which the lease is listed.
     pub fn lease(&self) -> Digest {
         match self.0.kind() {
-            Kind::Thin(thin) => LeaseId::inward(thin.ticket.token, 0).digest(),
+            Kind::Thin(thin) => LeaseId::inward(thin.token(), 0).digest(),
             Kind::Leased(leased) => leased.lease.id.digest(),
         }
     }
@@ -58,7 +58,7 @@ impl Guard {
     /// Whether the lease is lost. Compares with the clock: right even when the runtime is starved.
     pub fn is_lost(&self) -> bool {
         match self.0.kind() {
-            Kind::Thin(thin) => !thin.store.holds(&thin.names, thin.ticket),
+            Kind::Thin(thin) => !thin.is_held(),
             Kind::Leased(leased) => leased.lease.lost(leased.engine.clock.now()).is_some(),
         }
     }
@@ -91,7 +91,7 @@ impl Guard {
     pub async fn lost(&self) -> Why {
         match self.0.kind() {
             Kind::Thin(thin) => {
-                thin.store.forced(&thin.names, thin.ticket).await;
+                thin.forced().await;
                 Why::Forced
             }
             Kind::Leased(leased) => leased.lost().await,
@@ -158,7 +158,7 @@ pub(crate) struct Hold(Option<Kind>);
 
 enum Kind {
     /// Names in the fast lane of a store inside this process.
-    Thin(Box<Thin>),
+    Thin(Box<Slip>),
     Leased(Box<Leased>),
 }
 
@@ -210,7 +210,7 @@ impl Leased {
 
 impl Hold {
     #[inline]
-    pub(crate) fn thin(thin: Box<Thin>) -> Self {
+    pub(crate) fn thin(thin: Box<Slip>) -> Self {
         Hold(Some(Kind::Thin(thin)))
     }
 

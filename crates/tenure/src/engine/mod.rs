@@ -15,7 +15,7 @@ mod keepalive;
 mod local;
 mod pursuit;
 mod reaper;
-pub(crate) mod spares;
+pub(crate) mod slip;
 mod tally;
 mod trip;
 

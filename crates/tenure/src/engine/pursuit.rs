@@ -18,8 +18,8 @@ use crate::sync::Mutex;
 /// With this much of an offer left the work starts at the push; else only after a `keep`.
 const ENOUGH: Duration = Duration::from_secs(1);
 
-/// How often a waiter of a store in this process looks before it sleeps, some microseconds in all: to be woken costs more
-/// than a short section.
+/// How often the first waiter of a store in this process looks before it sleeps, some microseconds in all: to be woken costs
+/// more than a short section.
 const LOOKS: u32 = 9;
 
 /// How the claim's expiry in the way is overshot when asking again, so that the store has seen it pass.
@@ -188,7 +188,8 @@ impl Pursuit {
     async fn wait(&mut self, mut place: Queued, until: Instant) -> Result<Option<Outcome>> {
         let clock = self.engine.clock;
         let mailbox = self.mailbox.clone().unwrap_or_default();
-        let mut looks = if self.engine.immediate.is_some() { LOOKS } else { 0 };
+        let is_next = self.engine.immediate.is_some() && place.ahead == 0;
+        let mut looks = if is_next { LOOKS } else { 0 };
         loop {
             let now = clock.now();
             let wake_at = self.next_touch(now, place).min(until);

@@ -67,6 +67,11 @@ impl Table {
         self.names.contains_key(name)
     }
 
+    /// Whether anybody waits for a name.
+    pub(super) fn is_waited_for(&self, name: &Name) -> bool {
+        self.names.get(name).is_some_and(|entry| !entry.queue.is_empty())
+    }
+
     /// Whether a lease is held and nobody asked for it back.
     pub(super) fn is_held(&self, id: &LeaseId) -> bool {
         matches!(self.leases.get(id), Some(Lease { state: State::Held(held), .. }) if !held.revoked && !held.ended)

@@ -7,7 +7,7 @@ use std::thread;
 use crate::claim::{Claim, ProcessId};
 use crate::clock::Clock;
 use crate::lease::{Claimed, Ended};
-use crate::memory::{Lane, Memory, TokenSource};
+use crate::memory::{Given, Known, Lane, Memory, TokenSource};
 use crate::name::{Name, Names};
 use crate::provider::Provider;
 use crate::token::{Epoch, FencingToken};
@@ -86,16 +86,58 @@ fn two_names_are_given_back_as_far_as_they_are_thin() {
         let (names, fat) = (Names::parse(["a", "b"]).unwrap(), Name::new(fat).unwrap());
         let ticket = lane.take(&names, None).unwrap();
         assert_eq!(lane.fatten(&fat).map(|thin| thin.token), Some(ticket.token));
-        let given = lane.give_thin(&names, ticket);
+        let given = lane.give_few(&names, ticket);
         assert_eq!(given, usize::from(fat.as_str() == "b"));
         for name in names.iter().skip(given) {
-            let expected = if *name == fat { super::Given::Fat } else { super::Given::Done };
+            let expected = if *name == fat { Given::Fat } else { Given::Done };
             assert_eq!(lane.give(name, ticket.token), expected);
         }
         assert!(lane.take(&names, None).is_none(), "a fat name was taken");
         lane.slim(&fat);
         let next = lane.take(&names, None).unwrap();
         assert!(next.token > ticket.token);
-        assert_eq!(lane.give_thin(&names, next), 2);
+        assert_eq!(lane.give_few(&names, next), 2);
+    }
+}
+
+/// Many names of each shard are held at once, one by one and in pairs; some are made fat under their holders.
+#[test]
+fn names_that_share_a_shard_are_told_apart() {
+    let lane = Lane::new(Arc::new(TokenSource::new(Epoch::new(1).unwrap())));
+    let name = |number: usize| format!("name:{number}");
+    let sets: Vec<Names> = (0..60)
+        .map(|number| match number % 3 {
+            0 => Names::parse([name(number), name(number + 1_000)]).unwrap(),
+            _ => Names::parse([name(number)]).unwrap(),
+        })
+        .collect();
+    let tickets: Vec<_> = sets.iter().map(|names| lane.take(names, None).unwrap()).collect();
+    assert_eq!(lane.taken(), 60);
+    let mut tokens: Vec<_> = tickets.iter().map(|ticket| ticket.token).collect();
+    tokens.sort_unstable();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 60, "a token was given twice");
+    for (names, ticket) in sets.iter().zip(&tickets) {
+        assert!(lane.take(names, None).is_none());
+        for name in names {
+            assert!(matches!(lane.find(name), Known::Thin(thin) if thin.token == ticket.token));
+        }
+    }
+    assert_eq!(lane.thin().len(), 80);
+    for (index, (names, ticket)) in sets.iter().zip(&tickets).enumerate() {
+        if index % 4 == 0 {
+            assert_eq!(lane.fatten(names.first()).map(|thin| thin.token), Some(ticket.token));
+            assert_eq!(lane.give_few(names, *ticket), 0);
+            assert_eq!(lane.give(names.first(), ticket.token), Given::Fat);
+            lane.slim(names.first());
+            assert!(names.iter().skip(1).all(|name| lane.give(name, ticket.token) == Given::Done));
+        } else {
+            assert_eq!(lane.give_few(names, *ticket), names.len());
+        }
+        assert!(names.iter().all(|name| lane.give(name, ticket.token) == Given::NotHeld));
+    }
+    assert!(lane.thin().is_empty());
+    for (names, before) in sets.iter().zip(&tickets) {
+        assert!(lane.take(names, None).unwrap().token > before.token);
     }
 }

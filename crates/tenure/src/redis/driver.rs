@@ -28,7 +28,6 @@ use crate::provider::{Keep, Load};
 
 /// Flights that are on their way at a time: while one is answered, the server works on the next.
 const FLIGHTS: usize = 2;
-static FL: std::sync::LazyLock<usize> = std::sync::LazyLock::new(|| std::env::var("FL").ok().and_then(|f| f.parse().ok()).unwrap_or(FLIGHTS));
 
 /// How often late answers are looked for, and leases that the store should be told more of.
 const TICK: Duration = Duration::from_millis(50);
@@ -58,7 +57,7 @@ pub(super) struct Shared {
     misses: AtomicU64,
     pub(super) connected: AtomicBool,
     pub(super) closed: AtomicBool,
-    jobs: Mutex<Vec<Box<Job>>>,
+    jobs: Mutex<Vec<Job>>,
     arrived: Notify,
 }
 
@@ -116,7 +115,7 @@ impl Shared {
         }
     }
 
-    fn submit(&self, job: Box<Job>) {
+    fn submit(&self, job: Job) {
         let is_first = {
             let mut jobs = self.jobs.lock();
             jobs.push(job);
@@ -141,7 +140,7 @@ fn closed() -> Error {
 /// The task's own state.
 struct Driver {
     shared: Arc<Shared>,
-    queue: VecDeque<Box<Job>>,
+    queue: VecDeque<Job>,
     flights: VecDeque<Flight>,
     busy: HashSet<Name, foldhash::fast::RandomState>,
     untold: VecDeque<(Instant, LeaseId)>,
@@ -199,7 +198,7 @@ impl Driver {
             if shared.closed.load(Ordering::Acquire) && self.flights.is_empty() && self.queue.is_empty() {
                 return Ok(());
             }
-            while self.flights.len() < *FL && self.depart(link) {}
+            while self.flights.len() < FLIGHTS && self.depart(link) {}
             tokio::select! {
                 biased;
                 moved = link.advance() => {
@@ -209,7 +208,7 @@ impl Driver {
                         tokio::task::yield_now().await;
                     }
                 }
-                () = shared.arrived.notified(), if self.flights.len() < *FL => {}
+                () = shared.arrived.notified(), if self.flights.len() < FLIGHTS => {}
                 _ = tick.tick(), if !self.flights.is_empty() || !self.untold.is_empty() => self.look_around()?,
             }
         }

@@ -26,7 +26,7 @@ type Slot = (usize, usize);
 pub(super) struct Flight {
     /// The instant before it was sent.
     pub(super) sent: Instant,
-    pub(super) jobs: Vec<Box<Job>>,
+    pub(super) jobs: Vec<Job>,
     commands: Vec<Slot>,
     ends: Vec<Slot>,
     steps: Vec<Slot>,
@@ -39,7 +39,7 @@ pub(super) struct Flight {
 #[derive(Debug, Default)]
 pub(super) struct Landing {
     /// Jobs with parts that must be sent again, in their order.
-    pub(super) again: Vec<Box<Job>>,
+    pub(super) again: Vec<Job>,
     /// Names that others wait for or hold: they go through the script at once.
     pub(super) busy: Vec<Name>,
     /// Names that nobody waits for.
@@ -90,7 +90,7 @@ impl Flight {
     /// Puts the next jobs on board and writes what they ask; whether there are any.
     pub(super) fn board(
         &mut self,
-        jobs: &mut std::collections::VecDeque<Box<Job>>,
+        jobs: &mut std::collections::VecDeque<Job>,
         link: &mut Link,
         crew: &Crew<'_>,
         sends_script: bool,
@@ -392,14 +392,14 @@ fn is_taken_at_once(part: &Part, claim: &Claim, link: &Link, crew: &Crew<'_>) ->
     !part.is_repeated && !part.by_script && link.is_alone && words::is_plain(claim) && (crew.may_take)(claim.names.first())
 }
 
-fn claim_at(jobs: &[Box<Job>], slot: Slot) -> Option<&Claim> {
+fn claim_at(jobs: &[Job], slot: Slot) -> Option<&Claim> {
     match &jobs.get(slot.0)?.parts.get(slot.1)?.ask {
         Ask::Claim(claim) => Some(claim),
         _ => None,
     }
 }
 
-fn part_at(jobs: &mut [Box<Job>], slot: Slot) -> Option<&mut Part> {
+fn part_at(jobs: &mut [Job], slot: Slot) -> Option<&mut Part> {
     jobs.get_mut(slot.0)?.parts.get_mut(slot.1)
 }
 

@@ -67,14 +67,14 @@ impl Job {
     pub(super) fn new(
         asks: Vec<Ask>,
         place: Option<OwnedSemaphorePermit>,
-    ) -> (Box<Self>, oneshot::Receiver<Answers>) {
+    ) -> (Self, oneshot::Receiver<Answers>) {
         let (sender, receiver) = oneshot::channel();
-        (Box::new(Job { parts: parts(asks), tries: 0, reply: Some(sender), _place: place }), receiver)
+        (Job { parts: parts(asks), tries: 0, reply: Some(sender), _place: place }, receiver)
     }
 
     /// A job of the driver's own.
-    pub(super) fn own(asks: Vec<Ask>) -> Box<Self> {
-        Box::new(Job { parts: parts(asks), tries: 0, reply: None, _place: None })
+    pub(super) fn own(asks: Vec<Ask>) -> Self {
+        Job { parts: parts(asks), tries: 0, reply: None, _place: None }
     }
 
     /// Whether nobody waits for the answers of a job that somebody waited for. What it may have taken is ended by who
@@ -93,7 +93,7 @@ impl Job {
     }
 
     /// Hands the answers over.
-    pub(super) fn finish(mut self: Box<Self>) {
+    pub(super) fn finish(mut self) {
         let Some(reply) = self.reply.take() else { return };
         let missing = || Err(Error::internal("redis", "a step was left without an answer"));
         let answers = self.parts.drain(..).map(|part| part.answer.unwrap_or_else(missing));
@@ -101,7 +101,7 @@ impl Job {
     }
 
     /// Answers what has no answer yet with an error.
-    pub(super) fn fail(mut self: Box<Self>, why: &str) {
+    pub(super) fn fail(mut self, why: &str) {
         for part in &mut self.parts {
             part.answer.get_or_insert_with(|| Err(Error::unavailable("redis", why.to_owned())));
         }
