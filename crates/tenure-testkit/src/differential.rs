@@ -13,13 +13,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tenure::claim::{Digest, Origin, ProcessId};
+use tenure::clock::Instant;
 use tenure::lease::{Claimed, Ended, Grant, Kept, Kind, Query};
 use tenure::memory::TokenSource;
 use tenure::memory::table::Table;
 use tenure::name::Names;
 use tenure::provider::{Event, Forced, Immediate, Keep, Ticket};
 use tenure::token::Epoch;
-use tenure::clock::Instant;
 use tenure::{Claim, FencingToken, Result, limits};
 
 use self::ops::{How, Op, SLOTS, op};

@@ -41,8 +41,9 @@ impl Locks {
             }
             // The URL itself is not shown: it may carry a password.
             _ => {
-                let what =
-                    format!("no provider for this url; known are memory: file: redis: http: scheme={scheme:?}");
+                let what = format!(
+                    "no provider for this url; known are memory: file: redis: http: scheme={scheme:?}"
+                );
                 return Err(Error::invalid("url", what));
             }
         };

@@ -3,8 +3,8 @@
 pub mod claim;
 pub mod clock;
 mod connect;
-mod engine;
 mod each;
+mod engine;
 pub mod error;
 pub mod file;
 #[cfg(feature = "http")]
@@ -27,8 +27,8 @@ pub mod token;
 
 pub use claim::{Claim, Digest, LeaseId, Meta, Mode};
 pub use clock::Clock;
-pub use engine::{Guard, Report};
 pub use each::EachRequest;
+pub use engine::{Guard, Report};
 pub use error::{Error, ErrorKind, Result};
 pub use job::Once;
 pub use leader::Leadership;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::claim::{Claim, Meta, Mode, Pick};
 use crate::clock::Clock;
+use crate::each::EachRequest;
 use crate::engine::{Engine, Report};
 use crate::error::Result;
 use crate::leader::Leadership;
@@ -14,7 +15,6 @@ use crate::memory::Memory;
 use crate::metrics::{Extent, Metrics, Stats};
 use crate::name::{Name, Names};
 use crate::provider::Provider;
-use crate::each::EachRequest;
 use crate::request::Request;
 
 /// Settings of a [`Locks`].

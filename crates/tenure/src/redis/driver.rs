@@ -6,25 +6,22 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 
-use super::desk::Desk;
-use super::flight::{Crew, Flight, Landing};
-use super::job::{Answers, Ask, Job};
-use super::link::{Intro, Link};
-use super::resp::Reply;
-use super::url::Target;
-use super::words::Listener;
+use super::flight::{Crew, Flight};
+use super::job::{Ask, Job};
+use super::landing::Landing;
+use super::link::{self, Intro, Link};
+use super::resp::{Args, Reply};
+use super::shared::Shared;
 use crate::claim::LeaseId;
-use crate::clock::{Clock, Instant};
-use crate::error::{Error, Result};
+use crate::clock::Instant;
+use crate::error::Result;
 use crate::name::Name;
-use crate::provider::{Keep, Load};
+use crate::provider::Keep;
 
 /// Flights that are on their way at a time: while one is answered, the server works on the next.
 const FLIGHTS: usize = 2;
@@ -35,6 +32,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// A lease that is held for so long has its token told to the store, for lists.
 const TELL_AFTER: Duration = Duration::from_millis(100);
 
+/// How often the server is asked whether it may evict locks: an operator can change that while it runs.
+const LOOK: Duration = Duration::from_secs(15);
+
 /// Names that are remembered as busy at the most.
 const MOST_BUSY: usize = 4_096;
 
@@ -43,99 +43,6 @@ const BATCH: usize = 256;
 
 /// The longest pause between two tries to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// What callers and the driver share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) target: Target,
-    pub(super) clock: Clock,
-    pub(super) desk: Desk,
-    pub(super) listener: Listener,
-    /// Places for claims on their way. Renewals and releases need none, so that nothing holds them up.
-    places: Arc<Semaphore>,
-    hits: AtomicU64,
-    misses: AtomicU64,
-    pub(super) connected: AtomicBool,
-    pub(super) closed: AtomicBool,
-    jobs: Mutex<Vec<Job>>,
-    arrived: Notify,
-}
-
-impl Shared {
-    pub(super) fn new(target: Target, clock: Clock, listener: Listener) -> Self {
-        Shared {
-            places: Arc::new(Semaphore::new(target.window)),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
-            target,
-            clock,
-            desk: Desk::default(),
-            listener,
-            connected: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            jobs: Mutex::default(),
-            arrived: Notify::new(),
-        }
-    }
-
-    pub(super) fn channel(&self) -> Vec<u8> {
-        [self.target.prefix.as_bytes(), b"p:", &self.listener].concat()
-    }
-
-    /// Asks, and waits for the answers.
-    pub(super) async fn ask(&self, asks: Vec<Ask>) -> Result<Answers> {
-        let claims = asks.iter().filter(|ask| matches!(ask, Ask::Claim(_))).count();
-        let place = if claims == 0 { None } else { Some(self.place(claims).await?) };
-        let (job, answers) = Job::new(asks, place);
-        self.submit(job);
-        answers.await.map_err(|_| closed())
-    }
-
-    /// Places for so many claims, as soon as there are.
-    async fn place(&self, claims: usize) -> Result<OwnedSemaphorePermit> {
-        // A job that is greater than the window has all of it.
-        let wanted = u32::try_from(claims.min(self.target.window)).unwrap_or(u32::MAX);
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_many_owned(wanted) {
-            self.hits.fetch_add(1, Ordering::Relaxed);
-            return Ok(place);
-        }
-        self.misses.fetch_add(1, Ordering::Relaxed);
-        Arc::clone(&self.places).acquire_many_owned(wanted).await.map_err(|_| closed())
-    }
-
-    /// How much of the window is in use.
-    pub(super) fn load(&self) -> Load {
-        let window = self.target.window as u64;
-        Load {
-            in_flight: window.saturating_sub(self.places.available_permits() as u64),
-            limit: Some(window),
-            hits: self.hits.load(Ordering::Relaxed),
-            misses: self.misses.load(Ordering::Relaxed),
-            active_connections: self.connected.load(Ordering::Acquire).into(),
-        }
-    }
-
-    fn submit(&self, job: Job) {
-        let is_first = {
-            let mut jobs = self.jobs.lock();
-            jobs.push(job);
-            jobs.len() == 1
-        };
-        if is_first {
-            self.arrived.notify_one();
-        }
-    }
-
-    /// Ends the driver; what is left is answered with an error.
-    pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.arrived.notify_one();
-    }
-}
-
-fn closed() -> Error {
-    Error::unavailable("redis", "the connection is closed")
-}
 
 /// The task's own state.
 struct Driver {
@@ -193,6 +100,9 @@ impl Driver {
         let shared = Arc::clone(&self.shared);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // What the server was when the connection was made has been looked at.
+        let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
+        *shared.distrust.lock() = None;
         loop {
             self.collect();
             if shared.closed.load(Ordering::Acquire) && self.flights.is_empty() && self.queue.is_empty() {
@@ -210,13 +120,14 @@ impl Driver {
                 }
                 () = shared.arrived.notified(), if self.flights.len() < FLIGHTS => {}
                 _ = tick.tick(), if !self.flights.is_empty() || !self.untold.is_empty() => self.look_around()?,
+                _ = look.tick() => self.add_own(vec![Ask::Command(Args::of(["INFO", "memory"]))]),
             }
         }
     }
 
     /// Takes in what callers have asked.
     fn collect(&mut self) {
-        self.queue.extend(std::mem::take(&mut *self.shared.jobs.lock()));
+        self.queue.extend(self.shared.take_jobs());
     }
 
     /// Sends what there is; whether there was anything.
@@ -263,8 +174,16 @@ impl Driver {
 
     fn settle(&mut self, flight: Flight) -> Result<(), String> {
         let now = self.shared.clock.now();
-        let Landing { again, busy, calm, untold, undo, lacks_script, broken } = flight.settle(&self.shared.desk, now);
+        let Landing { again, busy, calm, untold, undo, memory, lacks_script, broken } =
+            flight.settle(&self.shared.desk, now);
         self.sends_script = lacks_script;
+        if let Some(Reply::Text(memory)) = memory {
+            let distrust = link::check_eviction(&String::from_utf8_lossy(&memory), &self.shared.target).err();
+            if let Some(error) = &distrust {
+                tracing::error!(%error, "no new locks are taken");
+            }
+            *self.shared.distrust.lock() = distrust;
+        }
         for job in again.into_iter().rev() {
             self.queue.push_front(job);
         }

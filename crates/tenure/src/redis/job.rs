@@ -18,7 +18,11 @@ pub(super) enum Ask {
     Claim(Claim),
     Keep(Keep),
     End(LeaseId),
-    Force { lease: LeaseId, how: Force, names: Names },
+    Force {
+        lease: LeaseId,
+        how: Force,
+        names: Names,
+    },
     /// A command as it is.
     Command(Args),
 }
@@ -112,5 +116,14 @@ impl Job {
 fn parts(asks: Vec<Ask>) -> Vec<Part> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = || NUMBER.fetch_add(1, Ordering::Relaxed);
-    asks.into_iter().map(|ask| Part { ask, number: number(), answer: None, by_script: false, is_repeated: false, known: None }).collect()
+    asks.into_iter()
+        .map(|ask| Part {
+            ask,
+            number: number(),
+            answer: None,
+            by_script: false,
+            is_repeated: false,
+            known: None,
+        })
+        .collect()
 }

@@ -209,10 +209,7 @@ fn registration(intro: &Intro<'_>) -> Args {
 
 /// That the server is one that locks can be trusted to.
 fn check(info: &str, target: &Target) -> Result<()> {
-    let field = |name: &str| {
-        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap_or_default().trim()
-    };
+    let field = |name: &str| field(info, name);
     let version = field("redis_version");
     if version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0) < OLDEST {
         let what = format!("the server is too old; from Redis 7.0 on version={version}");
@@ -224,11 +221,18 @@ fn check(info: &str, target: &Target) -> Result<()> {
     if field("role") != "master" {
         return Err(Error::unavailable("connect", "the server is a replica; ask for its master"));
     }
-    check_eviction(field("maxmemory_policy"), target)
+    check_eviction(info, target)
+}
+
+/// A field of what the server says of itself; empty when it says nothing of it.
+fn field<'a>(info: &'a str, name: &str) -> &'a str {
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_default().trim()
 }
 
 /// A server that throws keys away when its memory is full throws away locks, those with a ttl first.
-fn check_eviction(policy: &str, target: &Target) -> Result<()> {
+pub(super) fn check_eviction(info: &str, target: &Target) -> Result<()> {
+    let policy = field(info, "maxmemory_policy");
     if target.may_evict || policy == "noeviction" || policy.is_empty() {
         return Ok(());
     }
@@ -286,7 +290,8 @@ async fn encrypt(stream: TcpStream, host: &str, tls: &Tls) -> Result<Box<dyn Str
         .map_err(|error| Error::internal("connect", error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| bad("the host is no name for TLS".to_owned()))?;
+    let name =
+        ServerName::try_from(host.to_owned()).map_err(|_| bad("the host is no name for TLS".to_owned()))?;
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = connector.connect(name, stream).await.map_err(|error| broken(&error))?;
     Ok(Box::new(stream))
@@ -312,7 +317,10 @@ fn refused(error: &str) -> Error {
     let code = error.split(' ').next().unwrap_or_default();
     match code {
         "WRONGPASS" | "NOAUTH" => Error::invalid("url", "the server does not take this user and password"),
-        "NOPERM" => Error::invalid("url", format!("the user may not do what locks need; docs/redis.md lists it: {error}")),
+        "NOPERM" => Error::invalid(
+            "url",
+            format!("the user may not do what locks need; docs/redis.md lists it: {error}"),
+        ),
         _ => Error::unavailable("connect", format!("the server refused: {error}")),
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::driver::Shared;
 use super::job::{Answer, Ask};
 use super::resp::{Args, Reply};
+use super::shared::Shared;
 use super::{scripts, words};
 use crate::claim::{Digest, LeaseId};
 use crate::error::{Error, Result};
@@ -38,7 +38,8 @@ pub(super) async fn list(shared: &Shared, query: &Query) -> Result<Page> {
         found = scan(shared, "", query.kind, most, is_one).await?;
     }
     let more = found.entries.len() > query.limit;
-    let entries: Vec<Listed> = found.entries.into_values().map(|(_, listed)| listed).take(query.limit).collect();
+    let entries: Vec<Listed> =
+        found.entries.into_values().map(|(_, listed)| listed).take(query.limit).collect();
     let next = more.then(|| entries.last().map(|listed| listed.lease)).flatten();
     Ok(Page { entries, next })
 }
@@ -67,7 +68,8 @@ async fn scan(
     let pattern = format!("{}{}*", escaped(&base), escaped(prefix));
     let mut cursor = b"0".to_vec();
     loop {
-        let scan = Args::of([b"SCAN", cursor.as_slice(), b"MATCH", pattern.as_bytes(), b"COUNT", SCAN.as_bytes()]);
+        let scan =
+            Args::of([b"SCAN", cursor.as_slice(), b"MATCH", pattern.as_bytes(), b"COUNT", SCAN.as_bytes()]);
         let reply = command(shared, scan).await?;
         let Some([next, keys]) = reply.list() else { return Err(strange()) };
         let keys = keys.list().unwrap_or_default().iter().filter_map(Reply::text);

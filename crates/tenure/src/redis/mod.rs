@@ -1,7 +1,7 @@
 //! Leases in Redis: the provider for many processes and high traffic.
 //!
 //! One connection to the server, which a task of its own drives (`driver.rs`): what callers ask gathers while the last
-//! answers are on their way, and goes together (`flight.rs`). A free name is taken by setting its key in a transaction that
+//! answers are on their way, and goes together (`flight.rs`, `landing.rs`). A free name is taken by setting its key in a transaction that
 //! also draws the token; everything else, and every end and renewal, is a step of a script (`table.lua`), many in one call.
 //! What the store has to say comes over the same connection. `docs/redis.md` tells how to run it, and
 //! `docs/adr/0003-redis.md` why it is so.
@@ -10,10 +10,12 @@ mod desk;
 mod driver;
 mod flight;
 mod job;
+mod landing;
 mod link;
 mod listing;
 mod resp;
 mod scripts;
+mod shared;
 mod url;
 mod words;
 
@@ -24,8 +26,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
-use self::driver::Shared;
 use self::job::{Answer, Ask};
+use self::shared::Shared;
 use self::url::Target;
 use crate::claim::{Claim, Digest, LeaseId};
 use crate::clock::Clock;
@@ -78,7 +80,11 @@ impl Redis {
     }
 
     /// Asks for all, in jobs of a bounded size; when a job fails, it failed for each of its asks.
-    async fn ask<T>(&self, asks: impl Iterator<Item = Ask>, of: impl Fn(Answer) -> Option<T>) -> Vec<Result<T>> {
+    async fn ask<T>(
+        &self,
+        asks: impl Iterator<Item = Ask>,
+        of: impl Fn(Answer) -> Option<T>,
+    ) -> Vec<Result<T>> {
         self.start();
         let mut asks = asks.peekable();
         let mut jobs = Vec::with_capacity(1);
@@ -91,10 +97,13 @@ impl Redis {
         for (steps, job) in futures_util::future::join_all(jobs).await {
             match job {
                 Ok(job) => answers.extend(job.into_iter().map(|answer| {
-                    answer.and_then(|answer| of(answer).ok_or_else(|| Error::internal("redis", "a wrong answer")))
+                    answer.and_then(|answer| {
+                        of(answer).ok_or_else(|| Error::internal("redis", "a wrong answer"))
+                    })
                 })),
                 Err(error) => answers.extend(
-                    (0..steps).map(|_| Err(Error::new(error.kind(), error.operation(), error.what().to_owned()))),
+                    (0..steps)
+                        .map(|_| Err(Error::new(error.kind(), error.operation(), error.what().to_owned()))),
                 ),
             }
         }

@@ -173,7 +173,10 @@ impl Decoder {
     }
 
     /// Reads one item. `Some(None)`: a list has begun, which is on the stack now.
-    #[allow(clippy::option_option, reason = "whether anything was read, and whether that is an item by itself")]
+    #[allow(
+        clippy::option_option,
+        reason = "whether anything was read, and whether that is an item by itself"
+    )]
     fn item(&mut self, buffer: &mut BytesMut) -> Result<Option<Option<Reply>>, Garbled> {
         let Some(end) = line_end(buffer)? else { return Ok(None) };
         let line = buffer.get(..end).unwrap_or_default();

@@ -20,8 +20,9 @@ local function thin(id, names)
   local keys, own = {}, #names > 0
   for i, name in ipairs(names) do keys[i] = base .. 'l:' .. name end
   if not own then return keys, false end
+  local head = 'T' .. id
   for _, v in ipairs(call('MGET', unpack(keys))) do
-    if not v or sub(v, 1, 17) ~= 'T' .. id then return keys, false end
+    if not v or sub(v, 1, 17) ~= head then return keys, false end
   end
   return keys, true
 end

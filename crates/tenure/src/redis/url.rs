@@ -119,7 +119,11 @@ fn place(url: &Url) -> Result<Place> {
         }
         "redis+unix" => {
             let path = decoded(url.path())?;
-            return if path.len() > 1 { Ok(Place::Unix(PathBuf::from(path))) } else { Err(bad("it has no path")) };
+            return if path.len() > 1 {
+                Ok(Place::Unix(PathBuf::from(path)))
+            } else {
+                Err(bad("it has no path"))
+            };
         }
         _ => return Err(bad("the scheme is redis, rediss or redis+unix")),
     };
@@ -146,7 +150,10 @@ fn login(url: &Url) -> Result<Option<(String, String)>> {
 
 fn decoded(text: &str) -> Result<String> {
     let bytes = percent_encoding::percent_decode_str(text);
-    bytes.decode_utf8().map(std::borrow::Cow::into_owned).map_err(|_| bad("what is escaped in it is not UTF-8"))
+    bytes
+        .decode_utf8()
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_| bad("what is escaped in it is not UTF-8"))
 }
 
 fn is_prefix(text: &str) -> bool {
@@ -175,7 +182,8 @@ mod tests {
         let target = Target::parse("redis://h").unwrap();
         assert_eq!(target.place, Place::Tcp { host: "h".into(), port: 6379, tls: None });
         assert_eq!((target.login, target.database, target.prefix.as_str()), (None, 0, "tenure:"));
-        let target = Target::parse("rediss://u:p%40ss@[::1]:7000/3?prefix=app:&attempts=5&ca=/c.pem").unwrap();
+        let target =
+            Target::parse("rediss://u:p%40ss@[::1]:7000/3?prefix=app:&attempts=5&ca=/c.pem").unwrap();
         let tls = Some(Tls { authority: Some("/c.pem".into()) });
         assert_eq!(target.place, Place::Tcp { host: "::1".into(), port: 7000, tls });
         assert_eq!(target.login, Some(("u".into(), "p@ss".into())));
@@ -188,10 +196,22 @@ mod tests {
     #[test]
     fn a_wrong_url_is_refused_without_being_shown() {
         let wrong = [
-            "redis:", "redis://", "redis://:hunter2@", "redis://u@h", "redis://h:99999", "redis://h/x",
-            "redis://u:hunter2@h?attempts=0", "redis://u:hunter2@h?nonsense=1", "redis://h?evict=yes",
-            "redis://h?prefix=", "redis://h?prefix=a%20b", "redis://h?ca=/x", "redis+unix://host/x",
-            "redis+unix:///", "redis://h?window=0", "redis://h?timeout_ms=-1",
+            "redis:",
+            "redis://",
+            "redis://:hunter2@",
+            "redis://u@h",
+            "redis://h:99999",
+            "redis://h/x",
+            "redis://u:hunter2@h?attempts=0",
+            "redis://u:hunter2@h?nonsense=1",
+            "redis://h?evict=yes",
+            "redis://h?prefix=",
+            "redis://h?prefix=a%20b",
+            "redis://h?ca=/x",
+            "redis+unix://host/x",
+            "redis+unix:///",
+            "redis://h?window=0",
+            "redis://h?timeout_ms=-1",
         ];
         for url in wrong {
             let error = Target::parse(url).unwrap_err();

@@ -208,7 +208,8 @@ pub(super) fn forced(reply: &Reply) -> Result<Forced> {
 
 /// A lease or waiter of a list, with its id and how many names it has in all.
 pub(super) fn listed(reply: &Reply, of_waiters: bool) -> Option<(LeaseId, Listed, usize)> {
-    let [id, names, mode, take, of, ttl, age, number, origin, about, epoch, ctr, total] = reply.list()? else {
+    let [id, names, mode, take, of, ttl, age, number, origin, about, epoch, ctr, total] = reply.list()?
+    else {
         return None;
     };
     let id = lease(id.text()?)?;
@@ -225,7 +226,8 @@ pub(super) fn listed(reply: &Reply, of_waiters: bool) -> Option<(LeaseId, Listed
         listed.ahead = small(number)?;
     } else {
         listed.remaining = span(number);
-        listed.token = block(epoch.int()?, ctr.int()?, 1).filter(|_| ctr.int() > Some(0)).map(|block| block.first());
+        listed.token =
+            block(epoch.int()?, ctr.int()?, 1).filter(|_| ctr.int() > Some(0)).map(|block| block.first());
     }
     Some((id, listed, usize::try_from(total.int()?).ok()?))
 }
@@ -276,7 +278,9 @@ fn refusal(what: &Reply, name: &Reply) -> Error {
             let most = limits::MAX_WAITERS;
             Error::invalid("waiters", format!("a name has at most {most} waiters name={name}"))
         }
-        _ => Error::invalid("mode", format!("permits of one limit and locks do not mix on a name name={name}")),
+        _ => {
+            Error::invalid("mode", format!("permits of one limit and locks do not mix on a name name={name}"))
+        }
     }
 }
 
@@ -339,7 +343,9 @@ pub(super) struct Offer {
 impl Offer {
     /// The grant of a claim on `asked`.
     pub(super) fn grant(self, asked: &Names) -> Grant {
-        let names = if self.names.len() == asked.len() { asked.clone() } else {
+        let names = if self.names.len() == asked.len() {
+            asked.clone()
+        } else {
             Names::new(self.names).unwrap_or_else(|_| asked.clone())
         };
         let mut grant = Grant::new(names, self.tokens, Instant::NEVER);
