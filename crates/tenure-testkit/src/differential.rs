@@ -60,6 +60,8 @@ struct Pair {
     quick: Option<Arc<dyn Immediate>>,
     table: Table,
     slots: Vec<Option<Claim>>,
+    /// Every claim, also of those that a slot has forgotten.
+    made: Vec<Claim>,
     taken: Vec<(Names, Ticket, Claim)>,
     last: HashMap<String, FencingToken>,
     tokens: HashMap<Digest, FencingToken>,
@@ -83,6 +85,7 @@ impl Pair {
             quick,
             table: Table::new(tokens, locals_expire),
             slots: vec![None; SLOTS],
+            made: Vec::new(),
             taken: Vec::new(),
             last: HashMap::new(),
             tokens: HashMap::new(),
@@ -113,6 +116,7 @@ impl Pair {
             Op::Claim { slot, .. } | Op::Replace { slot, .. } => {
                 let claim = self.spell(stage, op);
                 self.slots[*slot] = Some(claim.clone());
+                self.made.push(claim.clone());
                 self.claim(stage, &claim).await;
             }
             Op::Again { slot } => {
@@ -122,7 +126,11 @@ impl Pair {
                     self.claim(stage, &claim).await;
                 }
             }
-            Op::Keep { slot, tokens } => self.keep(stage, *slot, *tokens).await,
+            Op::Keep { slot, tokens } => {
+                if let Some(claim) = self.slots[*slot].clone() {
+                    self.keep(stage, &claim, *tokens).await;
+                }
+            }
             Op::End { slot } => {
                 let Some(claim) = &self.slots[*slot] else { return };
                 let table = self.table.end(stage.clock().now(), &claim.lease);
@@ -141,15 +149,17 @@ impl Pair {
         }
     }
 
-    /// Touches what waits, as live waiters do. Where time cannot be stopped they would die of it.
+    /// Touches what waits, and renews what is held, as the living do: a pushed grant that nobody confirms runs out, and so
+    /// does a place in a queue, where time cannot be stopped.
     async fn touch(&mut self, stage: &Stage) {
         self.touched = stage.clock().now();
-        let waiting = self.table.list(stage.clock().now(), &Query::new(Kind::Waiters, "")).entries;
-        for slot in 0..SLOTS {
-            let is_listed = |claim: &Claim| waiting.iter().any(|entry| entry.lease == claim.lease.digest());
-            if self.slots[slot].as_ref().is_some_and(is_listed) {
-                self.keep(stage, slot, 0).await;
-            }
+        let list = |kind| self.table.list(self.touched, &Query::new(kind, "")).entries;
+        let listed: BTreeSet<Digest> =
+            list(Kind::Leases).into_iter().chain(list(Kind::Waiters)).map(|entry| entry.lease).collect();
+        let claims: Vec<Claim> =
+            self.made.iter().filter(|claim| listed.contains(&claim.lease.digest())).cloned().collect();
+        for claim in claims {
+            self.keep(stage, &claim, 0).await;
         }
     }
 
@@ -208,19 +218,16 @@ impl Pair {
         }
     }
 
-    async fn keep(&mut self, stage: &Stage, slot: usize, tokens: u32) {
-        let Some(claim) = self.slots[slot].clone() else {
-            return;
-        };
+    async fn keep(&mut self, stage: &Stage, claim: &Claim, tokens: u32) {
         let keep = Keep { lease: claim.lease, ttl: claim.ttl, tokens };
         let table = self.table.keep(stage.clock().now(), &keep);
-        let store: Result<Kept> = self.client.keep_for(&claim, claim.ttl, tokens).await;
+        let store: Result<Kept> = self.client.keep_for(claim, claim.ttl, tokens).await;
         match (&store, &table) {
             (Ok(Kept::Held(store)), Kept::Held(table)) => {
                 if tokens > 0 && claim.mode == tenure::Mode::Exclusive {
                     self.tokens.remove(&claim.lease.digest());
                 }
-                self.compare_grants(&claim, store, table);
+                self.compare_grants(claim, store, table);
             }
             (Ok(Kept::Queued(store)), Kept::Queued(table)) if store.ahead == table.ahead => {}
             (Ok(Kept::Gone(_)), Kept::Gone(_)) => {}
