@@ -34,12 +34,20 @@ pub(super) struct Link {
     decoder: Decoder,
     incoming: BytesMut,
     pub(super) outgoing: BytesMut,
-    /// What the server calls it.
-    pub(super) id: i64,
+    /// What the server knows it by.
+    pub(super) session: Session,
     /// By which the server knows the steps' script.
     pub(super) script: Bytes,
     /// Whether the connection before this one is certainly closed at the server, so that nothing of it can come late.
     pub(super) is_alone: bool,
+}
+
+/// A connection in the eyes of its server.
+#[derive(Clone, Default)]
+pub(super) struct Session {
+    /// The run of the server: after a restart it gives the same numbers to other connections.
+    run: String,
+    id: i64,
 }
 
 /// What a new connection must know.
@@ -47,15 +55,15 @@ pub(super) struct Intro<'a> {
     pub(super) target: &'a Target,
     /// The channel on which the store tells this process what happens.
     pub(super) channel: &'a [u8],
-    /// The id of the connection before.
-    pub(super) before: Option<i64>,
+    /// The connection before.
+    pub(super) before: Option<&'a Session>,
     /// The greatest epoch seen.
     pub(super) floor: u32,
 }
 
 impl Link {
     /// Connects, logs in, checks that the server is one that locks can be trusted to, and makes it ready: in one trip, unless
-    /// the store is a new one.
+    /// there was a connection before or the store is a new one.
     ///
     /// # Errors
     /// `InvalidInput` when the server or the login is of no use and stays so; `Unavailable` when it may work later.
@@ -74,7 +82,7 @@ impl Link {
             decoder: Decoder::default(),
             incoming: BytesMut::with_capacity(READ),
             outgoing: BytesMut::with_capacity(READ),
-            id: 0,
+            session: Session::default(),
             script: Bytes::new(),
             is_alone: true,
         };
@@ -82,7 +90,6 @@ impl Link {
         if let Some((user, password)) = &target.login {
             ["AUTH", user, password].iter().for_each(|word| hello.push(word.as_bytes()));
         }
-        let before = intro.before.map_or_else(|| "0".to_owned(), |id| id.to_string());
         let database = target.database.to_string();
         let registration = registration(intro);
         let commands = [
@@ -90,7 +97,6 @@ impl Link {
             Args::of(["CLIENT", "SETNAME", "tenure"]),
             Args::of(["SELECT", &database]),
             Args::of(["CLIENT", "ID"]),
-            Args::of(["CLIENT", "KILL", "ID", &before]),
             Args::of(["INFO"]),
             Args::of(["SCRIPT", "LOAD", scripts::STEP]),
             Args::of([b"SUBSCRIBE".as_slice(), intro.channel]),
@@ -105,12 +111,11 @@ impl Link {
         {
             return Err(refused(&error));
         }
-        link.id = proper(link.read().await?)?.int().unwrap_or(0);
-        // One that is not there any more is as good as killed.
-        let killed = link.read().await?;
-        link.is_alone = !matches!(&killed, Reply::Error(error) if !error.contains("No such client"));
+        link.session.id = proper(link.read().await?)?.int().unwrap_or(0);
         let info = proper(link.read().await?)?;
-        check(&String::from_utf8_lossy(info.text().unwrap_or_default()), target)?;
+        let info = String::from_utf8_lossy(info.text().unwrap_or_default());
+        check(&info, target)?;
+        field(&info, "run_id").clone_into(&mut link.session.run);
         link.script = match proper(link.read().await?)? {
             Reply::Text(sha) => sha,
             _ => return Err(strange("SCRIPT LOAD")),
@@ -121,7 +126,19 @@ impl Link {
             _ => return Err(strange("SUBSCRIBE")),
         }
         link.register(&registration).await?;
+        link.close_before(intro.before).await?;
         Ok(link)
+    }
+
+    /// Has the server close the connection before, unless that ended with the server.
+    async fn close_before(&mut self, before: Option<&Session>) -> Result<()> {
+        let Some(before) = before.filter(|before| before.run == self.session.run) else { return Ok(()) };
+        Args::of(["CLIENT", "KILL", "ID", &before.id.to_string()]).write(&mut self.outgoing, &[]);
+        self.flush().await?;
+        // One that is not there any more is as good as killed.
+        let killed = self.read().await?;
+        self.is_alone = !matches!(&killed, Reply::Error(error) if !error.contains("No such client"));
+        Ok(())
     }
 
     /// Sees to it that the store has an epoch for this incarnation of the server; asked for once already.
@@ -209,10 +226,7 @@ fn registration(intro: &Intro<'_>) -> Args {
 
 /// That the server is one that locks can be trusted to.
 fn check(info: &str, target: &Target) -> Result<()> {
-    let field = |name: &str| {
-        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap_or_default().trim()
-    };
+    let field = |name: &str| field(info, name);
     let version = field("redis_version");
     if version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0) < OLDEST {
         let what = format!("the server is too old; from Redis 7.0 on version={version}");
@@ -225,6 +239,12 @@ fn check(info: &str, target: &Target) -> Result<()> {
         return Err(Error::unavailable("connect", "the server is a replica; ask for its master"));
     }
     check_eviction(field("maxmemory_policy"), target)
+}
+
+/// What the server says of itself under a name.
+fn field<'a>(info: &'a str, name: &str) -> &'a str {
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_default().trim()
 }
 
 /// A server that throws keys away when its memory is full throws away locks, those with a ttl first.
