@@ -109,7 +109,7 @@ impl Link {
         if let Reply::Error(error) = link.read().await?
             && target.database != 0
         {
-            return Err(refused(&error));
+            return Err(no_database(&error));
         }
         link.session.id = proper(link.read().await?)?.int().unwrap_or(0);
         let info = proper(link.read().await?)?;
@@ -324,6 +324,14 @@ fn proper(reply: Reply) -> Result<Reply> {
     match reply {
         Reply::Error(error) => Err(refused(&error)),
         reply => Ok(reply),
+    }
+}
+
+/// What an error of the server says of a database that was chosen.
+fn no_database(error: &str) -> Error {
+    match error.split(' ').next() {
+        Some("ERR") => Error::invalid("url", format!("the server has no such database: {error}")),
+        _ => refused(error),
     }
 }
 
