@@ -16,7 +16,7 @@ use crate::exit::Code;
 #[command(name = "tenure", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Exit: 64 usage, 69 store unavailable, 70 internal, 75 busy, 76 lease lost.")]
 pub(crate) struct Cli {
-    /// The store: file:///dir, http://host:port, memory: [default: file: in the user's state directory]
+    /// The store: redis://host:port, file:///dir, http://host:port, memory: [default: file: in the user's state directory]
     #[arg(long, global = true, env = "TENURE_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
     /// What to do.

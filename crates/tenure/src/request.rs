@@ -144,7 +144,8 @@ impl<'a> Request<'a> {
         let claim = self.claim(!patience.is_zero())?;
         let mut attempt = engine.metrics.attempt_since(now, Extent::of(claim.names.len()));
         let hold = match engine.immediate.is_none() && suits_cohort(&claim) {
-            true => engine.local(claim, until, &mut attempt).await,
+            // Boxed: it is the larger by half, and thousands may wait directly.
+            true => Box::pin(engine.local(claim, until, &mut attempt)).await,
             false => engine.direct(claim, until, &mut attempt).await,
         };
         match &hold {

@@ -6,6 +6,7 @@ mod lists;
 mod loss;
 mod order;
 mod pass_through;
+mod redis;
 mod serve;
 mod support;
 mod terminal;

@@ -33,7 +33,7 @@ pub(crate) fn serve(home: &Home, options: &str) -> (Running, String, Vec<String>
 }
 
 /// One request: its status and body.
-fn ask(address: &str, request: &str, body: &str) -> (u16, String) {
+pub(crate) fn ask(address: &str, request: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     let length = body.len();
     write!(

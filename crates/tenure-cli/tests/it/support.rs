@@ -15,7 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A user's home: a state directory with a store of its own.
 #[derive(Debug)]
-pub(crate) struct Home(TempDir);
+pub(crate) struct Home {
+    directory: TempDir,
+    /// Another store, named by the environment.
+    pub(crate) url: Option<String>,
+}
 
 /// What a finished `tenure` said.
 #[derive(Debug)]
@@ -27,19 +31,21 @@ pub(crate) struct Said {
 
 impl Home {
     pub(crate) fn new() -> Self {
-        Home(tempfile::tempdir().unwrap())
+        Home { directory: tempfile::tempdir().unwrap(), url: None }
     }
 
     /// A file or directory in the home.
     pub(crate) fn path(&self, name: &str) -> String {
-        self.0.path().join(name).to_str().unwrap().to_owned()
+        self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// `tenure` with `args` in this home.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tenure"));
-        command.args(args).current_dir(self.0.path()).env("XDG_STATE_HOME", self.0.path());
+        let directory = self.directory.path();
+        command.args(args).current_dir(directory).env("XDG_STATE_HOME", directory);
         command.env_remove("TENURE_URL").env_remove("RUST_LOG");
+        command.envs(self.url.iter().map(|url| ("TENURE_URL", url)));
         command
     }
 

@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 use super::flight::{Crew, Flight};
 use super::job::{Ask, Job};
 use super::landing::Landing;
-use super::link::{self, Intro, Link};
+use super::link::{self, Intro, Link, Session};
 use super::resp::{Args, Reply};
 use super::shared::Shared;
 use crate::claim::LeaseId;
@@ -55,7 +55,7 @@ struct Driver {
 }
 
 /// Opens a connection for what `shared` wants.
-pub(super) async fn open(shared: &Shared, before: Option<i64>) -> Result<Link> {
+pub(super) async fn open(shared: &Shared, before: Option<&Session>) -> Result<Link> {
     let (channel, floor) = (shared.channel(), shared.desk.floor());
     Link::open(&Intro { target: &shared.target, channel: &channel, before, floor }).await
 }
@@ -75,13 +75,13 @@ pub(super) async fn run(shared: Arc<Shared>, first: Option<Link>) {
     loop {
         let mut current = match link.take() {
             Some(link) => link,
-            None => match driver.reconnect(before).await {
+            None => match driver.reconnect(before.as_ref()).await {
                 Some(link) => link,
                 None => break,
             },
         };
         driver.shared.connected.store(true, Ordering::Release);
-        before = Some(current.id);
+        before = Some(current.session.clone());
         let Err(why) = driver.serve(&mut current).await else { break };
         driver.shared.connected.store(false, Ordering::Release);
         tracing::warn!(why, "the connection to redis is lost");
@@ -262,7 +262,7 @@ impl Driver {
 
     /// Connects again, however long it takes; `None` when everything is closed. After some failures in a row, what is asked
     /// meanwhile fails at once.
-    async fn reconnect(&mut self, before: Option<i64>) -> Option<Link> {
+    async fn reconnect(&mut self, before: Option<&Session>) -> Option<Link> {
         let shared = Arc::clone(&self.shared);
         let mut failures = 0;
         let mut pause = shared.target.delay;

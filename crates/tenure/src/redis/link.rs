@@ -34,12 +34,20 @@ pub(super) struct Link {
     decoder: Decoder,
     incoming: BytesMut,
     pub(super) outgoing: BytesMut,
-    /// What the server calls it.
-    pub(super) id: i64,
+    /// What the server knows it by.
+    pub(super) session: Session,
     /// By which the server knows the steps' script.
     pub(super) script: Bytes,
     /// Whether the connection before this one is certainly closed at the server, so that nothing of it can come late.
     pub(super) is_alone: bool,
+}
+
+/// A connection in the eyes of its server.
+#[derive(Clone, Default)]
+pub(super) struct Session {
+    /// The run of the server: after a restart it gives the same numbers to other connections.
+    run: String,
+    id: i64,
 }
 
 /// What a new connection must know.
@@ -47,15 +55,15 @@ pub(super) struct Intro<'a> {
     pub(super) target: &'a Target,
     /// The channel on which the store tells this process what happens.
     pub(super) channel: &'a [u8],
-    /// The id of the connection before.
-    pub(super) before: Option<i64>,
+    /// The connection before.
+    pub(super) before: Option<&'a Session>,
     /// The greatest epoch seen.
     pub(super) floor: u32,
 }
 
 impl Link {
     /// Connects, logs in, checks that the server is one that locks can be trusted to, and makes it ready: in one trip, unless
-    /// the store is a new one.
+    /// there was a connection before or the store is a new one.
     ///
     /// # Errors
     /// `InvalidInput` when the server or the login is of no use and stays so; `Unavailable` when it may work later.
@@ -74,7 +82,7 @@ impl Link {
             decoder: Decoder::default(),
             incoming: BytesMut::with_capacity(READ),
             outgoing: BytesMut::with_capacity(READ),
-            id: 0,
+            session: Session::default(),
             script: Bytes::new(),
             is_alone: true,
         };
@@ -82,8 +90,6 @@ impl Link {
         if let Some((user, password)) = &target.login {
             ["AUTH", user, password].iter().for_each(|word| hello.push(word.as_bytes()));
         }
-        // No connection has the last id.
-        let before = intro.before.unwrap_or(i64::MAX).to_string();
         let database = target.database.to_string();
         let registration = registration(intro);
         let commands = [
@@ -91,7 +97,6 @@ impl Link {
             Args::of(["CLIENT", "SETNAME", "tenure"]),
             Args::of(["SELECT", &database]),
             Args::of(["CLIENT", "ID"]),
-            Args::of(["CLIENT", "KILL", "ID", &before]),
             Args::of(["INFO"]),
             Args::of(["SCRIPT", "LOAD", scripts::STEP]),
             Args::of([b"SUBSCRIBE".as_slice(), intro.channel]),
@@ -104,13 +109,13 @@ impl Link {
         if let Reply::Error(error) = link.read().await?
             && target.database != 0
         {
-            return Err(refused(&error));
+            return Err(no_database(&error));
         }
-        link.id = proper(link.read().await?)?.int().unwrap_or(0);
-        // How many were there and are closed now; an error only when the user may not do it.
-        link.is_alone = link.read().await?.int().is_some();
+        link.session.id = proper(link.read().await?)?.int().unwrap_or(0);
         let info = proper(link.read().await?)?;
-        check(&String::from_utf8_lossy(info.text().unwrap_or_default()), target)?;
+        let info = String::from_utf8_lossy(info.text().unwrap_or_default());
+        check(&info, target)?;
+        field(&info, "run_id").clone_into(&mut link.session.run);
         link.script = match proper(link.read().await?)? {
             Reply::Text(sha) => sha,
             _ => return Err(strange("SCRIPT LOAD")),
@@ -121,7 +126,19 @@ impl Link {
             _ => return Err(strange("SUBSCRIBE")),
         }
         link.register(&registration).await?;
+        link.close_before(intro.before).await?;
         Ok(link)
+    }
+
+    /// Has the server close the connection before, unless that ended with the server.
+    async fn close_before(&mut self, before: Option<&Session>) -> Result<()> {
+        let Some(before) = before.filter(|before| before.run == self.session.run) else { return Ok(()) };
+        Args::of(["CLIENT", "KILL", "ID", &before.id.to_string()]).write(&mut self.outgoing, &[]);
+        self.flush().await?;
+        // One that is not there any more is as good as killed.
+        let killed = self.read().await?;
+        self.is_alone = !matches!(&killed, Reply::Error(error) if !error.contains("No such client"));
+        Ok(())
     }
 
     /// Sees to it that the store has an epoch for this incarnation of the server; asked for once already.
@@ -309,6 +326,14 @@ fn proper(reply: Reply) -> Result<Reply> {
     match reply {
         Reply::Error(error) => Err(refused(&error)),
         reply => Ok(reply),
+    }
+}
+
+/// What an error of the server says of a database that was chosen.
+fn no_database(error: &str) -> Error {
+    match error.split(' ').next() {
+        Some("ERR") => Error::invalid("url", format!("the server has no such database: {error}")),
+        _ => refused(error),
     }
 }
 

@@ -15,6 +15,9 @@ local function list()
   at = at + #names
   return names
 end
+-- A server whose memory is full refuses what needs memory as the first write of a script, and nothing after it: renewals and
+-- ends begin with a write that needs none.
+local function insist() call('PERSIST', KEYS[1]) end
 -- The keys of thin names, and whether the lease holds all of them so.
 local function thin(id, names)
   local keys, own = {}, #names > 0
@@ -56,6 +59,7 @@ while at <= #ARGV do
       call('DEL', unpack(keys))
       answer = 1
     else
+      insist()
       answer = slow().finish(id, names, mark)
     end
   elseif kind == 'keep' then
@@ -68,6 +72,7 @@ while at <= #ARGV do
       for _, key in ipairs(keys) do
         local told, since, _, ctr = unpack_bytes('>I4I8I4I4', call('GETRANGE', key, 25, 44))
         if ctr == 0 or since == 0 or (ttl > 0 and told ~= ttl) then
+          insist()
           local time = call('TIME')
           if since == 0 then since = time[1] * 1000 + math.floor(time[2] / 1000) - told + call('PTTL', key) end
           call('SETRANGE', key, 25, pack('>I4I8I4I4', ttl > 0 and ttl or told, since, seen.epoch, seen.ctr))
@@ -76,6 +81,7 @@ while at <= #ARGV do
       end
       answer = left
     else
+      insist()
       if own then
         for _, name in ipairs(names) do slow().fatten(name) end
       end
@@ -109,6 +115,7 @@ while at <= #ARGV do
     end
   elseif kind == 'force' then
     local mark, how = text(), text()
+    insist()
     answer = slow().force(id, how, list(), mark)
   end
   answers[#answers + 1] = answer

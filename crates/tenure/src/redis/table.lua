@@ -76,11 +76,11 @@ local function machine()
     return alive[c.proc]
   end
 
-  -- Keeps the records of a fat name for so long, and never for less than before.
+  -- Keeps the records of a fat name for so long, and never for less than before. Each by itself: the holders' goes with the
+  -- last of them, and the next one's is new.
   local function extend(name, ms)
-    if call('PTTL', base .. 'l:' .. name) < ms + REMEMBER then
-      call('PEXPIRE', base .. 'l:' .. name, ms + REMEMBER)
-      call('PEXPIRE', base .. 'h:' .. name, ms + REMEMBER)
+    for _, key in ipairs({ base .. 'l:' .. name, base .. 'h:' .. name }) do
+      if call('PTTL', key) < ms + REMEMBER then call('PEXPIRE', key, ms + REMEMBER) end
     end
   end
 

@@ -133,19 +133,19 @@ impl Drop for HttpStand {
 pub(crate) struct RedisStand(String, Clock);
 
 /// The server that the tests share. It ends with the process of the tests.
-fn redis() -> &'static RedisServer {
+pub(crate) fn redis() -> &'static RedisServer {
     static SERVER: OnceLock<RedisServer> = OnceLock::new();
     SERVER.get_or_init(RedisServer::start)
 }
 
 /// What the keys of one test begin with.
-fn prefix() -> String {
+pub(crate) fn prefix() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("test{}:", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// How many keys there are under a prefix; ended claims, which are remembered for a minute, apart.
-fn keys_under(prefix: &str) -> u64 {
+pub(crate) fn keys_under(prefix: &str) -> u64 {
     let count = "local n = 0 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
         if string.sub(key, #ARGV[1] + 1, #ARGV[1] + 2) ~= 'c:' or string.sub(redis.call('GET', key), 1, 1) ~= 'E' then n = n + 1 end
         end return n";
