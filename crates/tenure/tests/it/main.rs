@@ -7,5 +7,6 @@ mod file;
 mod metrics;
 mod monitor;
 mod processes;
+mod redis_user;
 mod stands;
 mod surface;
