@@ -3,6 +3,7 @@
 
 mod conformance;
 mod differential;
+mod fence;
 mod file;
 mod metrics;
 mod monitor;
