@@ -163,14 +163,13 @@ impl Pair {
         }
     }
 
-    /// Where the store is the process, it forgets a local lease with its end: no request of it can still be under way.
+    /// A store may forget a local lease with its end: its own process has had the answers, and asks no more.
     fn may_ask_again(&self, stage: &Stage, claim: &Claim) -> bool {
         let is_listed = |kind| {
             let list = self.table.list(stage.clock().now(), &Query::new(kind, "")).entries;
             list.iter().any(|entry| entry.lease == claim.lease.digest())
         };
-        let outlives = self.client.provider().caps().outlives_process;
-        outlives || claim.origin == Origin::Remote || is_listed(Kind::Leases) || is_listed(Kind::Waiters)
+        claim.origin == Origin::Remote || is_listed(Kind::Leases) || is_listed(Kind::Waiters)
     }
 
     /// The claim of a step. Where time cannot be stopped no lease runs out: two stores would see it at two instants.

@@ -6,6 +6,7 @@ mod connect;
 mod each;
 mod engine;
 pub mod error;
+pub mod fence;
 pub mod file;
 #[cfg(feature = "http")]
 pub mod http;

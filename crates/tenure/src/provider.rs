@@ -25,7 +25,8 @@ pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// - Each element of a batch is one atomic step of the store. Elements are independent of each other and are
 ///   answered in their order.
 /// - `claim`, `keep` and `end` are idempotent by lease id: the same `claim` again gives the same answer, with
-///   the same tokens. `end` absorbs: a claim that reaches the store after the `end` of its id is never granted.
+///   the same tokens. `end` absorbs: a claim that reaches the store after the `end` of its id is never granted, also
+///   one that was on its way. (Of a local lease that was granted and ended, with both answered, a store may forget the id.)
 /// - Every grant has a token greater than every token granted before for each of its names (G2).
 /// - A [`Grant::deadline`] counts from the instant before the request was sent, on the clock that the provider
 ///   was given.

@@ -154,6 +154,9 @@ impl Pursuit {
         loop {
             match self.ask(until).await? {
                 Claimed::Granted(grant) => return Ok(self.granted(grant, false)),
+                // A claim that waits is busy only when it was queued or granted before, its answer was lost, and it has run out.
+                Claimed::Busy(_)
+                    if self.claim.wait && self.begins_again && self.engine.clock.now() < until => {}
                 Claimed::Busy(held_by) => {
                     self.settle();
                     return Ok(Outcome::Busy(held_by));

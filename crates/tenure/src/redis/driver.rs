@@ -41,8 +41,8 @@ const MOST_BUSY: usize = 4_096;
 /// Claims of one job of the driver's own.
 const BATCH: usize = 256;
 
-/// The longest pause between two tries to connect.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause between two tries to connect, as a multiple of the first: a second, unless the URL says otherwise.
+const LONGEST_PAUSE: u32 = 10;
 
 /// The task's own state.
 struct Driver {
@@ -279,7 +279,7 @@ impl Driver {
             let [jitter, ..] = LeaseId::random().to_bytes();
             let spread = pause.mul_f64(0.75 + 0.5 * f64::from(jitter) / 256.0);
             self.meanwhile(tokio::time::sleep(spread), failures).await?;
-            pause = (pause * 2).min(LONGEST_PAUSE.max(shared.target.delay));
+            pause = (pause * 2).min(shared.target.delay * LONGEST_PAUSE);
         }
     }
 

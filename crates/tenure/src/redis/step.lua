@@ -44,7 +44,10 @@ if ends > 0 then
   if #free > 0 then call('DEL', unpack(free)) end
   for i = 1, ends do
     local of = ARGV[at + i - 1]
-    if answers[i] == 0 then answers[i] = slow().finish(sub(of, 1, 16), { sub(of, 33) }, sub(of, 17, 32)) end
+    if answers[i] == 0 then
+      insist()
+      answers[i] = slow().finish(sub(of, 1, 16), { sub(of, 33) }, sub(of, 17, 32))
+    end
   end
   at = at + ends
 end

@@ -21,7 +21,8 @@ pub(super) struct Target {
     pub(super) connect_timeout: Duration,
     /// How often a step is tried when its connection fails. Default 3.
     pub(super) attempts: u32,
-    /// The pause before the second try, doubled for each further one up to a second, give or take a quarter. Default 100 ms.
+    /// The pause before the second try, doubled for each further one up to ten times as long, give or take a quarter.
+    /// Default 100 ms.
     pub(super) delay: Duration,
     /// Claims of this process that may be on their way at a time; more wait for their turn. Default 10,000.
     pub(super) window: usize,

@@ -3,10 +3,12 @@
 
 mod conformance;
 mod differential;
+mod fence;
 mod file;
 mod metrics;
 mod monitor;
 mod processes;
 mod redis;
+mod redis_user;
 mod stands;
 mod surface;
