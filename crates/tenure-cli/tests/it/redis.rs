@@ -1,6 +1,6 @@
 //! Everything over `redis://`: each command alone, and two servers in front of one Redis.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufReader, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 

@@ -25,9 +25,18 @@ pub(super) struct Flight {
     pub(super) commands: Vec<Slot>,
     pub(super) ends: Vec<Slot>,
     pub(super) steps: Vec<Slot>,
+    pub(super) claims: Vec<Slot>,
     pub(super) takes: Vec<Slot>,
     expected: usize,
     pub(super) replies: Vec<Reply>,
+}
+
+/// What the steps' script is asked.
+#[derive(Default)]
+struct Asked {
+    ends: Args,
+    steps: Args,
+    claims: Args,
 }
 
 /// What a flight is put together with.
@@ -57,10 +66,15 @@ impl Flight {
             commands: Vec::new(),
             ends: Vec::new(),
             steps: Vec::new(),
+            claims: Vec::new(),
             takes: Vec::new(),
             expected: 0,
             replies: Vec::new(),
         }
+    }
+
+    fn len(&self) -> usize {
+        self.commands.len() + self.ends.len() + self.steps.len() + self.claims.len() + self.takes.len()
     }
 
     /// Puts the next jobs on board and writes what they ask; whether there are any.
@@ -71,15 +85,15 @@ impl Flight {
         crew: &Crew<'_>,
         sends_script: bool,
     ) -> bool {
-        let (mut ends, mut steps) = (Args::default(), Args::default());
-        while self.commands.len() + self.ends.len() + self.steps.len() + self.takes.len() < STEPS {
+        let mut asked = Asked::default();
+        while self.len() < STEPS {
             let Some(mut job) = jobs.pop_front() else { break };
             if job.is_abandoned() {
                 continue;
             }
             let at = self.jobs.len();
             for (index, part) in job.parts.iter_mut().enumerate().filter(|(_, part)| part.answer.is_none()) {
-                self.seat(part, (at, index), (&mut ends, &mut steps), link, crew);
+                self.seat(part, (at, index), &mut asked, link, crew);
             }
             if job.is_done() {
                 job.finish();
@@ -89,15 +103,20 @@ impl Flight {
         }
         self.expected = self.commands.len();
         let meta = format!("{}meta", crew.prefix);
-        if !self.ends.is_empty() || !self.steps.is_empty() {
+        let count = self.ends.len().to_string();
+        self.steps.splice(..0, self.ends.drain(..));
+        let script: [&[u8]; 2] = [b"EVALSHA", &link.script.clone()];
+        let whole: [&[u8]; 2] = [b"EVAL", scripts::STEP.as_bytes()];
+        let [verb, script] = if sends_script { whole } else { script };
+        if !self.steps.is_empty() {
             self.expected += 1;
-            let count = self.ends.len().to_string();
-            let script: [&[u8]; 2] = [b"EVALSHA", &link.script.clone()];
-            let whole: [&[u8]; 2] = [b"EVAL", scripts::STEP.as_bytes()];
-            let [verb, script] = if sends_script { whole } else { script };
             let head = [verb, script, b"1", meta.as_bytes(), count.as_bytes()];
-            Args::write_all(&mut link.outgoing, &head, &[&ends, &steps]);
-            self.steps.splice(..0, self.ends.drain(..));
+            Args::write_all(&mut link.outgoing, &head, &[&asked.ends, &asked.steps]);
+        }
+        // Apart: where memory is full, what keeps and ends leases goes on, and what takes new ones is refused as a whole.
+        if !self.claims.is_empty() {
+            self.expected += 1;
+            asked.claims.write(&mut link.outgoing, &[verb, script, b"1", meta.as_bytes(), b"0"]);
         }
         if !self.takes.is_empty() {
             self.expected += 5 + self.takes.len();
@@ -106,14 +125,7 @@ impl Flight {
         self.expected > 0
     }
 
-    fn seat(
-        &mut self,
-        part: &mut Part,
-        slot: Slot,
-        (ends, steps): (&mut Args, &mut Args),
-        link: &mut Link,
-        crew: &Crew<'_>,
-    ) {
+    fn seat(&mut self, part: &mut Part, slot: Slot, asked: &mut Asked, link: &mut Link, crew: &Crew<'_>) {
         match &part.ask {
             Ask::Claim(claim) if crew.desk.is_ended(&claim.lease) => {
                 part.answer = Some(Ok(Answer::Claimed(Claimed::Busy(HeldBy::default()))));
@@ -123,23 +135,23 @@ impl Flight {
                 let names = |lease: &LeaseId| crew.desk.find(lease).map(|(names, _)| names);
                 let replaces: Vec<_> = claim.replaces.iter().map(names).collect();
                 let known = crew.desk.find(&claim.lease).and_then(|(_, tokens)| tokens);
-                words::claim(steps, claim, crew.listener, known, &replaces);
-                self.steps.push(slot);
+                words::claim(&mut asked.claims, claim, crew.listener, known, &replaces);
+                self.claims.push(slot);
             }
             Ask::Keep(keep) => {
                 part.known = crew.desk.find(&keep.lease);
-                words::keep(steps, &keep.lease, keep.ttl, keep.tokens, part.known.as_ref());
+                words::keep(&mut asked.steps, &keep.lease, keep.ttl, keep.tokens, part.known.as_ref());
                 self.steps.push(slot);
             }
             Ask::End(lease) => {
                 part.known = crew.desk.find(lease);
                 if let Some(name) = part.known.as_ref().and_then(|(names, _)| names.single()) {
-                    words::end_one(ends, lease, &crew.mark(part.number), name);
+                    words::end_one(&mut asked.ends, lease, &crew.mark(part.number), name);
                     self.ends.push(slot);
                     return;
                 }
                 words::end(
-                    steps,
+                    &mut asked.steps,
                     lease,
                     &crew.mark(part.number),
                     part.known.as_ref().map(|(names, _)| names),
@@ -147,7 +159,7 @@ impl Flight {
                 self.steps.push(slot);
             }
             Ask::Force { lease, how, names } => {
-                words::force(steps, lease, &crew.mark(part.number), *how, names);
+                words::force(&mut asked.steps, lease, &crew.mark(part.number), *how, names);
                 self.steps.push(slot);
             }
             Ask::Command(args) => {

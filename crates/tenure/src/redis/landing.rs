@@ -1,7 +1,7 @@
 //! What the answers of a flight mean: for those who asked, for what this process knows of its leases, and for the driver.
 
 use super::desk::Desk;
-use super::flight::{Flight, claim_at, part_at};
+use super::flight::{Flight, Slot, claim_at, part_at};
 use super::job::{Answer, Ask, Job, Part};
 use super::resp::Reply;
 use super::words;
@@ -50,10 +50,12 @@ impl Flight {
                 part.answer = Some(Ok(Answer::Reply(reply)));
             }
         }
-        if !self.steps.is_empty()
-            && let Some(reply) = replies.next()
-        {
-            self.settle_steps(reply, desk, now, &mut landing);
+        for steps in [std::mem::take(&mut self.steps), std::mem::take(&mut self.claims)] {
+            if !steps.is_empty()
+                && let Some(reply) = replies.next()
+            {
+                self.settle_steps(steps, reply, desk, now, &mut landing);
+            }
         }
         if !self.takes.is_empty() {
             let rest: Vec<Reply> = replies.collect();
@@ -69,8 +71,14 @@ impl Flight {
         landing
     }
 
-    fn settle_steps(&mut self, reply: Reply, desk: &Desk, now: Instant, landing: &mut Landing) {
-        let steps = std::mem::take(&mut self.steps);
+    fn settle_steps(
+        &mut self,
+        steps: Vec<Slot>,
+        reply: Reply,
+        desk: &Desk,
+        now: Instant,
+        landing: &mut Landing,
+    ) {
         let answers = match reply {
             Reply::List(answers) if answers.len() == steps.len() => answers,
             Reply::Error(error) if error.starts_with("NOSCRIPT") => {

@@ -97,6 +97,8 @@ impl Link {
             Args::of(["CLIENT", "SETNAME", "tenure"]),
             Args::of(["SELECT", &database]),
             Args::of(["CLIENT", "ID"]),
+            // Whether the user may: no connection has the last id.
+            Args::of(["CLIENT", "KILL", "ID", &i64::MAX.to_string()]),
             Args::of(["INFO"]),
             Args::of(["SCRIPT", "LOAD", scripts::STEP]),
             Args::of([b"SUBSCRIBE".as_slice(), intro.channel]),
@@ -112,6 +114,7 @@ impl Link {
             return Err(no_database(&error));
         }
         link.session.id = proper(link.read().await?)?.int().unwrap_or(0);
+        link.is_alone = link.read().await?.int().is_some();
         let info = proper(link.read().await?)?;
         let info = String::from_utf8_lossy(info.text().unwrap_or_default());
         check(&info, target)?;
@@ -135,9 +138,8 @@ impl Link {
         let Some(before) = before.filter(|before| before.run == self.session.run) else { return Ok(()) };
         Args::of(["CLIENT", "KILL", "ID", &before.id.to_string()]).write(&mut self.outgoing, &[]);
         self.flush().await?;
-        // One that is not there any more is as good as killed.
-        let killed = self.read().await?;
-        self.is_alone = !matches!(&killed, Reply::Error(error) if !error.contains("No such client"));
+        // How many were there and are closed now; an error when the user may not do it.
+        self.is_alone = self.read().await?.int().is_some();
         Ok(())
     }
 

@@ -138,6 +138,12 @@ pub(crate) fn redis() -> &'static RedisServer {
     SERVER.get_or_init(RedisServer::start)
 }
 
+/// Another one, for tests that have it forget its scripts.
+fn shaky() -> &'static RedisServer {
+    static SERVER: OnceLock<RedisServer> = OnceLock::new();
+    SERVER.get_or_init(RedisServer::start)
+}
+
 /// What the keys of one test begin with.
 pub(crate) fn prefix() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -145,11 +151,11 @@ pub(crate) fn prefix() -> String {
 }
 
 /// How many keys there are under a prefix; ended claims, which are remembered for a minute, apart.
-pub(crate) fn keys_under(prefix: &str) -> u64 {
+pub(crate) fn keys_under(server: &RedisServer, prefix: &str) -> u64 {
     let count = "local n = 0 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
         if string.sub(key, #ARGV[1] + 1, #ARGV[1] + 2) ~= 'c:' or string.sub(redis.call('GET', key), 1, 1) ~= 'E' then n = n + 1 end
         end return n";
-    redis().command(&["EVAL", count, "0", prefix])
+    server.command(&["EVAL", count, "0", prefix])
 }
 
 impl Stand for RedisStand {
@@ -169,7 +175,7 @@ impl Stand for RedisStand {
     }
 
     fn records(&self) -> Fut<'_, Option<u64>> {
-        Box::pin(async { Some(keys_under(&self.0)) })
+        Box::pin(async { Some(keys_under(redis(), &self.0)) })
     }
 }
 
@@ -185,14 +191,14 @@ pub(crate) struct ChaosStand {
 impl Stand for ChaosStand {
     fn start(clock: Clock) -> Fut<'static, Self> {
         Box::pin(async move {
-            let proxy = TcpProxy::start(redis().addr()).await;
+            let proxy = TcpProxy::start(shaky().addr()).await;
             proxy.chaos(seed(), 0.3);
             let forgetting = tokio::spawn(async {
                 let mut every = tokio::time::interval(Duration::from_millis(97));
                 loop {
                     every.tick().await;
                     let _: Result<(), _> =
-                        tokio::task::spawn_blocking(|| redis().command::<()>(&["SCRIPT", "FLUSH"])).await;
+                        tokio::task::spawn_blocking(|| shaky().command::<()>(&["SCRIPT", "FLUSH"])).await;
                 }
             });
             ChaosStand { prefix: prefix(), clock, proxy, forgetting }
@@ -215,7 +221,7 @@ impl Stand for ChaosStand {
     }
 
     fn records(&self) -> Fut<'_, Option<u64>> {
-        Box::pin(async { Some(keys_under(&self.prefix)) })
+        Box::pin(async { Some(keys_under(shaky(), &self.prefix)) })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Ten thousand claims wait for one name: what each costs, and in which order they are served.
+//! Thousands of claims wait for one name: what each costs, and in which order they are served.
 
 use std::fs;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 use super::{connect, pass, store_of, until};
 use crate::stands::{prefix, redis};
 
-const WAITERS: usize = 10_000;
+/// As many as a name may have; a build without optimization cannot touch so many places every second beside other tests.
+const WAITERS: usize = if cfg!(debug_assertions) { 2_500 } else { 10_000 };
 
 /// What a waiter may cost the client and the server, each.
 const MEMORY: usize = 4 * 1_024;
@@ -90,9 +91,9 @@ fn queue(server: &RedisServer) -> Vec<String> {
     ids.into_iter().map(|id| LeaseId::from_bytes(id.try_into().unwrap()).digest().to_string()).collect()
 }
 
-/// One process waits ten thousand times.
+/// One process waits thousands of times.
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_waiters_are_served_in_order_at_a_bounded_cost() {
+async fn thousands_of_waiters_are_served_in_order_at_a_bounded_cost() {
     let server = RedisServer::start();
     let locks = connect(&server.url()).await;
     let memory = || server.info("used_memory").parse::<usize>().unwrap();

@@ -10,7 +10,7 @@ use tenure_testkit::process::{Child, Role, play_role, run, say};
 use tokio::task::JoinSet;
 
 use super::{connect, rounds, store_of, until};
-use crate::stands::{keys_under, prefix};
+use crate::stands::{keys_under, prefix, redis};
 
 /// Claims of one call.
 const BATCH: usize = 512;
@@ -97,6 +97,6 @@ async fn names_of_a_killed_process_leave_nothing_after_their_ttl() {
     let mut child = Child::start(ROLE, "take", &url);
     child.hears("holds");
     child.kill();
-    assert!(keys_under(&prefix) > BATCH as u64, "it held none");
-    until("the ttl is over", async || keys_under(&prefix) == 1).await;
+    assert!(keys_under(redis(), &prefix) > BATCH as u64, "it held none");
+    until("the ttl is over", async || keys_under(redis(), &prefix) == 1).await;
 }
