@@ -15,6 +15,6 @@ fn the_redis_store_does_what_the_table_does() {
 }
 
 #[test]
-fn the_redis_store_does_what_the_table_does_over_a_network_that_loses_replies() {
+fn the_redis_store_does_what_the_table_does_when_scripts_and_replies_are_lost() {
     store_and_table_agree::<ChaosStand>(10);
 }
