@@ -122,6 +122,10 @@ impl Engine {
         let keep = Keep { lease: lease.id, ttl: lease.ttl(), tokens: NEXT_BLOCK };
         match self.answer("acquire", self.provider.keep(&[keep]), until).await? {
             Kept::Held(grant) => {
+                if grant.contended {
+                    // The event that said so may have been lost.
+                    lease.contend();
+                }
                 let (token, rest) = grant.tokens.take();
                 self.cohorts.restocked(name, rest);
                 Ok(Some(hold.with_token(token)))
