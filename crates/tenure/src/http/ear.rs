@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
 use tenure_wire::{Granted, ListenRequest, Told};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::line::Line;
@@ -23,6 +24,9 @@ const SILENCE: Duration = Duration::from_secs(16);
 /// The pause before a stream that ended is opened again, doubled up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+/// How long a claim that waits is held up at most for a stream that is not open yet.
+const OPENING: Duration = Duration::from_millis(250);
+
 /// Leases that are named when a stream begins: what fits into one body. Others are learnt of by asking.
 const MOST_NAMED: usize = 5_000;
 
@@ -37,6 +41,8 @@ pub(super) struct Ear {
     known: Mutex<HashMap<LeaseId, Known>>,
     listeners: RwLock<Vec<Arc<dyn Listener>>>,
     task: Mutex<Option<AbortHandle>>,
+    /// Whether a stream is open: what happens from now on is told.
+    open: watch::Sender<bool>,
 }
 
 /// A claim or lease of this client.
@@ -62,6 +68,7 @@ impl Ear {
             known: Mutex::default(),
             listeners: RwLock::default(),
             task: Mutex::default(),
+            open: watch::Sender::new(false),
         })
     }
 
@@ -75,6 +82,13 @@ impl Ear {
         if task.as_ref().is_none_or(AbortHandle::is_finished) {
             *task = Some(tokio::spawn(run(Arc::clone(self))).abort_handle());
         }
+    }
+
+    /// Waits for a moment until a stream is open, so that nothing that happens to the claim that is sent next is missed. Without
+    /// one it is learnt of by asking.
+    pub(super) async fn listening(&self) {
+        let mut open = self.open.subscribe();
+        let _ = tokio::time::timeout(OPENING, open.wait_for(|open| *open)).await;
     }
 
     /// Ends the listening. Whoever holds the ear last does it, since the task holds it too.
@@ -139,7 +153,10 @@ impl Ear {
                 self.forget(lease);
                 self.tell(&Event::Lost(lease, words::why(told.why.as_deref())));
             }
-            "resync" => self.tell(&Event::Resync),
+            "resync" => {
+                self.open.send_replace(true);
+                self.tell(&Event::Resync);
+            }
             // A newer server may have more to say.
             _ => {}
         }
@@ -157,6 +174,7 @@ async fn run(ear: Arc<Ear>) {
         if stream(&ear, &mut pause).await.is_err() {
             tracing::debug!("the stream of events failed");
         }
+        ear.open.send_replace(false);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE.1);
     }

@@ -57,6 +57,9 @@ impl Http {
 
     async fn claim_all(&self, claims: &[Claim]) -> Vec<Result<Claimed>> {
         self.ear.start();
+        if claims.iter().any(|claim| claim.wait) {
+            self.ear.listening().await;
+        }
         let mut answers = Vec::with_capacity(claims.len());
         for part in parts(claims, weight) {
             let sent = self.clock.now();
