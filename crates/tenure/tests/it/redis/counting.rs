@@ -41,6 +41,7 @@ async fn sixty_four_tasks_of_four_processes_lose_no_update() {
     }
     let added: Vec<u64> = children.iter_mut().map(|child| child.hears("done ").parse().unwrap()).collect();
     children.into_iter().for_each(Child::ends);
+    println!("added {added:?}");
     assert_eq!(added.iter().sum::<u64>(), job.goal, "{added:?}");
     assert!(added.iter().all(|added| *added > 0), "the test is not vacuous: {added:?}");
     assert_eq!(counter.check_journal().await, job.goal);

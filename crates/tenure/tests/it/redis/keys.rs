@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tenure::ErrorKind;
 use tenure::lease::{Kind, Query};
+use tenure_testkit::{Cut, RedisServer, TcpProxy};
 
 use super::{connect, in_time, own_store, store_of, until};
 use crate::stands::{prefix, redis};
@@ -13,6 +14,25 @@ fn keys(prefix: &str) -> Vec<(Vec<u8>, i64)> {
     let script = "local left = {} for i, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
         left[i] = { key, redis.call('PTTL', key) } end return left";
     redis().command(&["EVAL", script, "0", prefix])
+}
+
+/// The quick way in is open from the first connection on, and again when the one before is certainly closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_free_name_is_taken_by_a_transaction_and_not_by_the_script() {
+    let server = RedisServer::start();
+    let proxy = TcpProxy::start(server.addr()).await;
+    let locks = connect(&format!("redis://{}?delay_ms=10", proxy.addr())).await;
+    for connection in 1..=3 {
+        let guard = locks.lock(format!("x{connection}")).acquire().await.unwrap();
+        let commands: String = server.command(&["INFO", "commandstats"]);
+        assert!(commands.contains(&format!("cmdstat_exec:calls={connection},")), "{commands}");
+        guard.release().await.unwrap();
+        proxy.cut(Cut::Close).await;
+        until("it has connected again", async || {
+            proxy.accepted() > connection && locks.provider().ping().await.is_ok()
+        })
+        .await;
+    }
 }
 
 /// Each state that a name can be in has a ttl on each of its keys, whatever step was the last one.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tenure::provider::Event;
 use tenure::{Guard, Locks};
-use tenure_testkit::{Cut, RedisServer, TcpProxy, Way, seed};
+use tenure_testkit::{Asking as _, Client, Cut, RedisServer, TcpProxy, Way, seed};
 use tokio::task::JoinSet;
 
 use super::{connect, in_time, pass, rounds, store_of, until};
@@ -64,29 +65,31 @@ async fn a_lost_push_is_made_good() {
     in_time("the waiter", waiter).await.unwrap().unwrap().release().await.unwrap();
 }
 
-/// The connection is cut while a hundred wait, each for a name of its own that is released meanwhile. All are served, long
-/// before the touch of each would have done it one by one.
+/// The connection is cut with the news of a hundred grants on it. Who connects again asks for every claim that waits, though
+/// nobody touches them.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_waiters_are_rechecked_after_a_reconnect() {
     const WAITERS: usize = 100;
     let proxy = TcpProxy::start(redis().addr()).await;
     let (far, near, prefix) = far_and_near(&proxy).await;
+    let client = Client::new(Arc::clone(far.provider()), far.clock());
+    let names: Vec<String> = (0..WAITERS).map(|number| format!("x{number}")).collect();
     let mut guards = Vec::new();
-    let mut waiters = JoinSet::new();
-    for number in 0..WAITERS {
-        guards.push(near.lock(format!("x{number}")).acquire().await.unwrap());
-        let far = far.clone();
-        waiters.spawn(async move { far.lock(format!("x{number}")).acquire().await.unwrap() });
+    for name in &names {
+        guards.push(near.lock(name).acquire().await.unwrap());
+        client.queue(&client.ask(name).local().waiting()).await;
     }
-    until("all wait", async || (0..WAITERS).all(|number| waiting(&prefix, &format!("x{number}")) == 1)).await;
-    let accepted = proxy.accepted();
-    proxy.cut(Cut::Reset).await;
+    proxy.hold(Way::Reply);
     for guard in guards {
         guard.release().await.unwrap();
     }
-    let served = in_time("all", waiters.join_all()).await;
-    assert_eq!(served.len(), WAITERS);
-    assert!(proxy.accepted() > accepted, "it was not cut");
+    until("all are granted", async || names.iter().all(|name| waiting(&prefix, name) == 0)).await;
+    assert!(client.events().is_empty(), "the news have come");
+    proxy.cut(Cut::Reset).await;
+    proxy.heal();
+    let granted =
+        |events: &[Event]| events.iter().filter(|event| matches!(event, Event::Granted(..))).count();
+    assert!(client.sees(super::PATIENCE, |events| granted(events) == WAITERS).await, "{:?}", client.events());
 }
 
 /// Two commands for a release, though a thousand wait: one that ends the lease, and one that the next holder confirms his
