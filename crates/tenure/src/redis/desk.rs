@@ -146,20 +146,19 @@ impl Desk {
 
     /// Every claim that waits.
     pub(super) fn waiting(&self) -> Vec<LeaseId> {
-        let mut all = Vec::new();
-        for shard in &self.shards {
-            let shard = shard.lock();
-            all.extend(shard.iter().filter(|(_, known)| known.state == State::Waiting).map(|(id, _)| *id));
-        }
-        all
+        self.all(|known| known.state == State::Waiting)
     }
 
     /// The claims and leases that end with the process.
     pub(super) fn locals(&self) -> Vec<LeaseId> {
+        self.all(|known| known.origin == Origin::Local)
+    }
+
+    fn all(&self, wanted: impl Fn(&Known) -> bool) -> Vec<LeaseId> {
         let mut all = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock();
-            all.extend(shard.iter().filter(|(_, known)| known.origin == Origin::Local).map(|(id, _)| *id));
+            all.extend(shard.iter().filter(|(_, known)| wanted(known)).map(|(id, _)| *id));
         }
         all
     }

@@ -18,17 +18,6 @@ end
 -- A server whose memory is full refuses what needs memory as the first write of a script, and nothing after it: renewals and
 -- ends begin with a write that needs none.
 local function insist() call('PERSIST', KEYS[1]) end
--- The keys of thin names, and whether the lease holds all of them so.
-local function thin(id, names)
-  local keys, own = {}, #names > 0
-  for i, name in ipairs(names) do keys[i] = base .. 'l:' .. name end
-  if not own then return keys, false end
-  local head = 'T' .. id
-  for _, v in ipairs(call('MGET', unpack(keys))) do
-    if not v or sub(v, 1, 17) ~= head then return keys, false end
-  end
-  return keys, true
-end
 
 -- First the ends of leases on one name, each an argument of id, mark and name: most are thin, and go in one sweep.
 local ends = number()
@@ -37,7 +26,7 @@ if ends > 0 then
   for i = 1, ends do keys[i] = base .. 'l:' .. sub(ARGV[at + i - 1], 33) end
   local held = call('MGET', unpack(keys))
   for i = 1, ends do
-    local own = held[i] and sub(held[i], 1, 17) == 'T' .. sub(ARGV[at + i - 1], 1, 16)
+    local own = is_thin_of(held[i], sub(ARGV[at + i - 1], 1, 16))
     if own then free[#free + 1] = keys[i] end
     answers[i] = own and 1 or 0
   end
@@ -76,8 +65,7 @@ while at <= #ARGV do
         local told, since, _, ctr = unpack_bytes('>I4I8I4I4', call('GETRANGE', key, 25, 44))
         if ctr == 0 or since == 0 or (ttl > 0 and told ~= ttl) then
           insist()
-          local time = call('TIME')
-          if since == 0 then since = time[1] * 1000 + math.floor(time[2] / 1000) - told + call('PTTL', key) end
+          if since == 0 then since = clock() - told + call('PTTL', key) end
           call('SETRANGE', key, 25, pack('>I4I8I4I4', ttl > 0 and ttl or told, since, seen.epoch, seen.ctr))
         end
         if ttl > 0 and call('PEXPIRE', key, ttl, 'GT') == 0 then left = math.max(left, call('PTTL', key)) end
@@ -106,11 +94,9 @@ while at <= #ARGV do
       plain = call('EXISTS', base .. 'c:' .. id, unpack(keys)) == 0
     end
     if plain then
-      local time = call('TIME')
-      local now = time[1] * 1000 + math.floor(time[2] / 1000)
       local own = incarnation()
       local ctr = call('HINCRBY', KEYS[1], 'ctr', c.want) - c.want + 1
-      local v = 'T' .. id .. proc .. pack('>I4I8I4I4I2', c.ttl, now, own, ctr, #c.names) .. c.meta
+      local v = 'T' .. id .. proc .. pack('>I4I8I4I4I2', c.ttl, clock(), own, ctr, #c.names) .. c.meta
       for _, key in ipairs(keys) do call('SET', key, v, 'PX', c.ttl) end
       answer = { 'G', {}, own, ctr, c.want, c.ttl, 0, 0, 0 }
     else

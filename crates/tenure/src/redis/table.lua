@@ -16,6 +16,26 @@ local MAX_GRANTS, MAX_WAITERS, LOOKED_AT = 64, 10000, 128
 -- For how long it is remembered that an id has ended, and what it had; and a queue that nobody touches.
 local REMEMBER, DAY = 60000, 86400000
 
+-- The server's time in milliseconds.
+local function clock()
+  local time = call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Whether a record is that of a lease which has its name thinly.
+local function is_thin_of(v, id) return v and sub(v, 1, 17) == 'T' .. id end
+
+-- The keys of thin names, and whether the lease holds all of them so.
+local function thin(id, names)
+  local keys, own = {}, #names > 0
+  for i, name in ipairs(names) do keys[i] = base .. 'l:' .. name end
+  if not own then return keys, false end
+  for _, v in ipairs(call('MGET', unpack(keys))) do
+    if not is_thin_of(v, id) then return keys, false end
+  end
+  return keys, true
+end
+
 -- The store's epoch. Called before anything is granted or told: a store that is another one than before grants nothing.
 local epoch
 local function incarnation()
@@ -32,8 +52,7 @@ end
 
 local function machine()
   incarnation()
-  local time = call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local now = clock()
   local claims, alive = {}, {}
   local m = {}
 
@@ -116,6 +135,15 @@ local function machine()
     extend(name, left)
   end
 
+  -- Lets a lease last for so long from now on.
+  local function prolong(id, c, exp)
+    c.exp = exp
+    for _, name in ipairs(c.held or c.names) do
+      call('ZADD', base .. 'h:' .. name, exp, member(id, c))
+      extend(name, exp - now)
+    end
+  end
+
   local function admits(name, mode, take, of)
     local thin, v = record(name)
     if thin then return false end
@@ -186,11 +214,16 @@ local function machine()
     end
   end
 
+  -- Gives a lease the next tokens.
+  local function draw(c, count)
+    c.ctr = call('HINCRBY', KEYS[1], 'ctr', count) - count + 1
+    c.count, c.epoch = count, epoch
+  end
+
   -- Makes a claim the holder of names, out of the next tokens.
   local function hold(id, c, names, ttl)
-    c.count = c.mode == 'x' and c.want or 1
-    c.ctr = call('HINCRBY', KEYS[1], 'ctr', c.count) - c.count + 1
-    c.epoch, c.since, c.exp, c.held = epoch, now, now + ttl, names
+    draw(c, c.mode == 'x' and c.want or 1)
+    c.since, c.exp, c.held = now, now + ttl, names
     c.ticket, c.passed, c.passed_since = nil, nil, nil
     for _, name in ipairs(names) do
       call('SET', base .. 'l:' .. name, 'F0', 'NX')
@@ -401,17 +434,6 @@ local function machine()
     return place(id, c)
   end
 
-  -- Whether all names are held thinly under the id; the first of the records.
-  local function thin_of(id, names)
-    local first
-    for _, name in ipairs(names) do
-      local v = call('GET', base .. 'l:' .. name)
-      if not v or sub(v, 1, 17) ~= 'T' .. id then return nil end
-      first = first or v
-    end
-    return first
-  end
-
   local function ask_again(id, c)
     if c.ticket then call('PEXPIRE', base .. 'c:' .. id, DEAD_WAITER) end
     refresh(c.names)
@@ -437,16 +459,14 @@ local function machine()
 
   function m.claim(id, asked, wait, replaces, seen)
     local c = load(id)
-    if not c and asked.pick == 0 and thin_of(id, asked.names) then
+    if not c and asked.pick == 0 and select(2, thin(id, asked.names)) then
       for _, name in ipairs(asked.names) do m.fatten(name) end
       c = load(id)
     end
     learn(id, c, seen)
     if c and c.exp and not c.ctr then
       -- Granted by a step whose answer was lost: nobody has its tokens, so it gets others now.
-      c.count = asked.want
-      c.ctr = call('HINCRBY', KEYS[1], 'ctr', c.count) - c.count + 1
-      c.epoch = epoch
+      draw(c, asked.want)
       save(id, c)
     end
     if c then
@@ -483,20 +503,10 @@ local function machine()
     if c.ticket then return place(id, c) end
     learn(id, c, seen)
     if ttl > 0 then
-      if not c.revoked and c.exp < now + ttl then
-        c.exp = now + ttl
-        for _, name in ipairs(c.held or c.names) do
-          call('ZADD', base .. 'h:' .. name, c.exp, member(id, c))
-          extend(name, ttl)
-        end
-      end
+      if not c.revoked and c.exp < now + ttl then prolong(id, c, now + ttl) end
       c.ttl = ttl
     end
-    if tokens > 0 and c.mode == 'x' then
-      c.count = tokens
-      c.ctr = call('HINCRBY', KEYS[1], 'ctr', tokens) - tokens + 1
-      c.epoch = epoch
-    end
+    if tokens > 0 and c.mode == 'x' then draw(c, tokens) end
     if ttl > 0 or tokens > 0 then save(id, c) end
     return grant(c, 0, all)
   end
@@ -506,7 +516,7 @@ local function machine()
     local given = 0
     for _, name in ipairs(names) do
       local v = call('GET', base .. 'l:' .. name)
-      if v and sub(v, 1, 17) == 'T' .. id then given = given + call('DEL', base .. 'l:' .. name) end
+      if is_thin_of(v, id) then given = given + call('DEL', base .. 'l:' .. name) end
     end
     local c = load(id)
     if not c or c.ended then
@@ -538,7 +548,7 @@ local function machine()
   function m.force(id, how, names, mark)
     for _, name in ipairs(names) do
       local v = call('GET', base .. 'l:' .. name)
-      if v and sub(v, 1, 17) == 'T' .. id then fatten(name, v) end
+      if is_thin_of(v, id) then fatten(name, v) end
     end
     local c = load(id)
     if not c or c.ended then return c and c.mark == mark and 1 or 0 end
