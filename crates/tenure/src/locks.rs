@@ -126,7 +126,7 @@ impl Locks {
         let now = engine.clock.now();
         let until = now + patience;
         let mut attempt = engine.metrics.attempt_since(now, Extent::of(claim.names.len()));
-        let answer = engine.raw(claim, until, &mut attempt).await;
+        let answer = engine.raw(Box::new(claim), until, &mut attempt).await;
         match &answer {
             Ok(Claimed::Granted(_)) => attempt.acquired(),
             Ok(_) => attempt.denied_after(patience),

@@ -141,11 +141,10 @@ impl<'a> Request<'a> {
         let engine = &self.locks.0.engine;
         let now = engine.clock.now();
         let until = now + patience;
-        let claim = self.claim(!patience.is_zero())?;
+        let claim = Box::new(self.claim(!patience.is_zero())?);
         let mut attempt = engine.metrics.attempt_since(now, Extent::of(claim.names.len()));
         let hold = match engine.immediate.is_none() && suits_cohort(&claim) {
-            // Boxed: it is the larger by half, and thousands may wait directly.
-            true => Box::pin(engine.local(claim, until, &mut attempt)).await,
+            true => engine.local(claim, until, &mut attempt).await,
             false => engine.direct(claim, until, &mut attempt).await,
         };
         match &hold {

@@ -30,7 +30,10 @@ type Register = HashMap<LeaseId, Arc<HeldLease>, foldhash::fast::RandomState>;
 #[derive(Debug)]
 pub(crate) struct Keepalive {
     shards: [Mutex<Register>; SHARDS],
+    /// When the next pass is made.
     next_ns: AtomicU64,
+    /// The earliest instant that was planned for since the last pass began.
+    planned_ns: AtomicU64,
     wake: Arc<Notify>,
 }
 
@@ -39,6 +42,7 @@ impl Keepalive {
         Keepalive {
             shards: std::array::from_fn(|_| Mutex::default()),
             next_ns: AtomicU64::new(u64::MAX),
+            planned_ns: AtomicU64::new(u64::MAX),
             wake: Arc::new(Notify::new()),
         }
     }
@@ -74,7 +78,13 @@ impl Keepalive {
 
     /// Sees to it that a pass is made at `due`.
     pub(crate) fn plan(&self, due: Instant) {
-        if self.next_ns.fetch_min(due.as_nanos(), Ordering::AcqRel) > due.as_nanos() {
+        let due = due.as_nanos();
+        // Read first: most are due later than another, and need not write where every task reads.
+        if self.planned_ns.load(Ordering::SeqCst) > due {
+            self.planned_ns.fetch_min(due, Ordering::SeqCst);
+        }
+        if self.next_ns.load(Ordering::SeqCst) > due {
+            self.next_ns.fetch_min(due, Ordering::SeqCst);
             self.wake.notify_one();
         }
     }
@@ -88,7 +98,9 @@ impl Keepalive {
     fn pass(&self, now: Instant) -> Pass {
         let mut pass = Pass::default();
         let (mut next_due, mut next_deadline, mut least_ttl) = (Instant::NEVER, Instant::NEVER, PASS.1 * 32);
-        self.next_ns.store(u64::MAX, Ordering::Release);
+        self.planned_ns.store(u64::MAX, Ordering::SeqCst);
+        // What is planned for later than this meanwhile wakes nobody: it is looked at below.
+        self.next_ns.store((now + PASS.1).as_nanos(), Ordering::SeqCst);
         for shard in &self.shards {
             for lease in shard.lock().values() {
                 if lease.deadline() == Instant::NEVER {
@@ -109,9 +121,19 @@ impl Keepalive {
         }
         // Renewals gather for a moment so that they share a trip; deadlines are met exactly.
         let gathered = next_due + (least_ttl / 32).clamp(PASS.0, PASS.1);
-        let next = gathered.min(next_deadline);
-        self.next_ns.fetch_min(next.as_nanos(), Ordering::AcqRel);
+        self.arrange(gathered.min(next_deadline).as_nanos(), now);
         pass
+    }
+
+    /// Sets the time of the next pass, unless an earlier one was planned meanwhile. Who plans writes what it plans and then reads
+    /// when the next pass is; this goes the other way round, so that one sees the other.
+    fn arrange(&self, next: u64, now: Instant) {
+        let provisional = (now + PASS.1).as_nanos();
+        if self.next_ns.compare_exchange(provisional, next, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            self.next_ns.fetch_min(next, Ordering::SeqCst);
+        }
+        let planned = self.planned_ns.load(Ordering::SeqCst);
+        self.next_ns.fetch_min(planned, Ordering::SeqCst);
     }
 
     fn next(&self) -> Instant {

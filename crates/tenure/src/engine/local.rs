@@ -27,7 +27,7 @@ impl Engine {
     /// Gets an exclusive lease on one name through the local tier. `None` when it is busy.
     pub(crate) async fn local(
         self: &Arc<Self>,
-        mut claim: Claim,
+        mut claim: Box<Claim>,
         until: Instant,
         attempt: &mut Attempt<'_>,
     ) -> Result<Option<Hold>> {
@@ -42,23 +42,26 @@ impl Engine {
             Entered::Wait(None) => Ok(None),
             Entered::Wait(Some(seat)) => {
                 attempt.waits();
-                let mut place = Place { engine: self, name: &name, seat: Some(seat) };
-                let Some(turn) = place.turn(until).await else {
-                    return Ok(None);
-                };
-                self.take_turn(&name, claim, turn, until, attempt).await
+                // Boxed: a claim that finds its name free carries no room for it.
+                Box::pin(self.queue(&name, claim, seat, until, attempt)).await
             }
         }
     }
 
-    async fn take_turn(
+    /// Waits in the local queue, and takes the turn that comes.
+    async fn queue(
         self: &Arc<Self>,
         name: &Name,
-        mut claim: Claim,
-        turn: Turn,
+        mut claim: Box<Claim>,
+        seat: Arc<Seat>,
         until: Instant,
         attempt: &mut Attempt<'_>,
     ) -> Result<Option<Hold>> {
+        let mut place = Place { engine: self, name, seat: Some(seat) };
+        let Some(turn) = place.turn(until).await else {
+            return Ok(None);
+        };
+        drop(place);
         match turn {
             Turn::Handed(lease, token) => {
                 attempt.handed();
@@ -195,7 +198,7 @@ struct Role<'a> {
 }
 
 impl<'a> Role<'a> {
-    fn fresh(engine: &'a Arc<Engine>, name: &'a Name, claim: Claim) -> Self {
+    fn fresh(engine: &'a Arc<Engine>, name: &'a Name, claim: Box<Claim>) -> Self {
         let replaces = claim.replaces.first().copied();
         let pursuit = Pursuit::new(engine, claim).for_cohort();
         Role { engine, name, pursuit: Some(pursuit), replaces, played: false }

@@ -152,7 +152,7 @@ impl Engine {
     /// Claims directly at the store and waits until `until`. `None` when it is busy.
     pub(crate) async fn direct(
         self: &Arc<Self>,
-        claim: Claim,
+        claim: Box<Claim>,
         until: Instant,
         attempt: &mut Attempt<'_>,
     ) -> Result<Option<Hold>> {
@@ -199,7 +199,7 @@ impl Engine {
     /// A claim with the caller's lease id, for servers: no guard, no renewal.
     pub(crate) async fn raw(
         self: &Arc<Self>,
-        claim: Claim,
+        claim: Box<Claim>,
         until: Instant,
         attempt: &mut Attempt<'_>,
     ) -> Result<Claimed> {

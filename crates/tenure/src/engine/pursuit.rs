@@ -83,7 +83,8 @@ impl Mailbox {
 #[derive(Debug)]
 pub(crate) struct Pursuit {
     engine: Arc<Engine>,
-    claim: Claim,
+    /// Boxed: a pursuit is moved about before it begins.
+    claim: Box<Claim>,
     mailbox: Option<Arc<Mailbox>>,
     /// Whether the store may know of the claim.
     asked: bool,
@@ -96,7 +97,7 @@ pub(crate) struct Pursuit {
 }
 
 impl Pursuit {
-    pub(crate) fn new(engine: &Arc<Engine>, claim: Claim) -> Self {
+    pub(crate) fn new(engine: &Arc<Engine>, claim: Box<Claim>) -> Self {
         Pursuit {
             engine: Arc::clone(engine),
             claim,
@@ -163,7 +164,8 @@ impl Pursuit {
                 }
                 Claimed::Queued(place) => {
                     attempt.queued();
-                    if let Some(outcome) = self.wait(place, until).await? {
+                    // Boxed: most claims never wait, and carry no room for it.
+                    if let Some(outcome) = Box::pin(self.wait(place, until)).await? {
                         return Ok(outcome);
                     }
                 }
@@ -179,7 +181,7 @@ impl Pursuit {
 
     async fn ask(&mut self, until: Instant) -> Result<Claimed> {
         self.asked = true;
-        let trip = self.engine.provider.claim(std::slice::from_ref(&self.claim));
+        let trip = self.engine.provider.claim(std::slice::from_ref(&*self.claim));
         let answer = self.engine.answer("acquire", trip, until).await;
         if matches!(&answer, Err(error) if error.kind() == ErrorKind::InvalidInput) {
             self.settle();
@@ -302,6 +304,6 @@ impl Drop for Pursuit {
 /// A claim that was given up with others waiting behind it in the process.
 #[derive(Debug)]
 pub(crate) struct Adoptable {
-    pub(crate) claim: Claim,
+    pub(crate) claim: Box<Claim>,
     pub(crate) mailbox: Option<Arc<Mailbox>>,
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::flight::{Crew, Flight};
@@ -48,6 +49,8 @@ const LONGEST_PAUSE: u32 = 10;
 struct Driver {
     shared: Arc<Shared>,
     queue: VecDeque<Job>,
+    /// Empty, but where what arrives is moved through.
+    arrived: Vec<Job>,
     flights: VecDeque<Flight>,
     busy: HashSet<Name, foldhash::fast::RandomState>,
     untold: VecDeque<(Instant, LeaseId)>,
@@ -60,11 +63,29 @@ pub(super) async fn open(shared: &Shared, before: Option<&Session>) -> Result<Li
     Link::open(&Intro { target: &shared.target, channel: &channel, before, floor }).await
 }
 
+/// Starts the task on the caller's runtime.
+pub(super) fn start(shared: &Arc<Shared>, first: Option<Link>) -> AbortHandle {
+    shared.driven.store(true, Ordering::Release);
+    let driven = Driven(Arc::clone(shared));
+    tokio::spawn(run(driven, first)).abort_handle()
+}
+
+/// Lives as long as the task.
+struct Driven(Arc<Shared>);
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.0.driven.store(false, Ordering::Release);
+    }
+}
+
 /// The task: serves over one connection after the other until it is closed.
-pub(super) async fn run(shared: Arc<Shared>, first: Option<Link>) {
+async fn run(driven: Driven, first: Option<Link>) {
+    let shared = Arc::clone(&driven.0);
     let mut driver = Driver {
         shared,
         queue: VecDeque::new(),
+        arrived: Vec::new(),
         flights: VecDeque::new(),
         busy: HashSet::default(),
         untold: VecDeque::new(),
@@ -127,7 +148,8 @@ impl Driver {
 
     /// Takes in what callers have asked.
     fn collect(&mut self) {
-        self.queue.extend(self.shared.take_jobs());
+        self.shared.take_jobs(&mut self.arrived);
+        self.queue.extend(self.arrived.drain(..));
     }
 
     /// Sends what there is; whether there was anything.
@@ -188,7 +210,7 @@ impl Driver {
             self.queue.push_front(job);
         }
         if !undo.is_empty() {
-            self.queue.push_front(Job::own(undo.into_iter().map(Ask::End).collect()));
+            self.queue.push_front(Job::own(undo.into_iter().map(Ask::End)));
         }
         if self.busy.len() + busy.len() > MOST_BUSY {
             self.busy.clear();

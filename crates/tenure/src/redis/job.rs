@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use smallvec::SmallVec;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::resp::{Args, Reply};
@@ -37,12 +38,13 @@ pub(super) enum Answer {
     Reply(Reply),
 }
 
-pub(super) type Answers = Vec<Result<Answer>>;
+/// Nearly all are one.
+pub(super) type Answers = SmallVec<[Result<Answer>; 1]>;
 
 /// Asks that came together and are answered together.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: SmallVec<[Part; 1]>,
     /// How often its connection has failed.
     pub(super) tries: u32,
     /// Nobody waits for the answers of a job of the driver's own.
@@ -69,7 +71,7 @@ pub(super) struct Part {
 impl Job {
     /// A job of a caller, and where the answers come. It keeps its place until it is dropped.
     pub(super) fn new(
-        asks: Vec<Ask>,
+        asks: impl IntoIterator<Item = Ask>,
         place: Option<OwnedSemaphorePermit>,
     ) -> (Self, oneshot::Receiver<Answers>) {
         let (sender, receiver) = oneshot::channel();
@@ -77,7 +79,7 @@ impl Job {
     }
 
     /// A job of the driver's own.
-    pub(super) fn own(asks: Vec<Ask>) -> Self {
+    pub(super) fn own(asks: impl IntoIterator<Item = Ask>) -> Self {
         Job { parts: parts(asks), tries: 0, reply: None, _place: None }
     }
 
@@ -113,7 +115,7 @@ impl Job {
     }
 }
 
-fn parts(asks: Vec<Ask>) -> Vec<Part> {
+fn parts(asks: impl IntoIterator<Item = Ask>) -> SmallVec<[Part; 1]> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = || NUMBER.fetch_add(1, Ordering::Relaxed);
     asks.into_iter()

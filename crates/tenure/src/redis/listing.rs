@@ -132,10 +132,9 @@ fn add(found: &mut BTreeMap<Digest, (LeaseId, Listed)>, id: LeaseId, listed: Lis
 }
 
 async fn command(shared: &Shared, args: Args) -> Result<Reply> {
-    match shared.ask(vec![Ask::Command(args)]).await?.pop() {
-        Some(Ok(Answer::Reply(Reply::Error(error)))) => Err(Error::unavailable("list", error)),
-        Some(Ok(Answer::Reply(reply))) => Ok(reply),
-        Some(Err(error)) => Err(error),
+    match shared.ask(Ask::Command(args)).await? {
+        Answer::Reply(Reply::Error(error)) => Err(Error::unavailable("list", error)),
+        Answer::Reply(reply) => Ok(reply),
         _ => Err(strange()),
     }
 }

@@ -21,9 +21,11 @@ mod words;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tokio::task::AbortHandle;
 
 use self::job::{Answer, Ask};
@@ -65,42 +67,46 @@ impl Redis {
         let link = driver::open(&shared, None).await?;
         let mut caps = Caps::new("redis");
         caps.strict = false;
-        let task = tokio::spawn(driver::run(Arc::clone(&shared), Some(link))).abort_handle();
-        Ok(Redis { shared, caps, task: Mutex::new(Some(task)) })
+        let task = Mutex::new(Some(driver::start(&shared, Some(link))));
+        Ok(Redis { shared, caps, task })
     }
 
     /// Drives on the caller's runtime when the one before is gone.
     fn start(&self) {
+        let is_needed = || !self.shared.driven.load(Ordering::Acquire) && !self.shared.closed.load(Ordering::Acquire);
+        if !is_needed() {
+            return;
+        }
         let mut task = self.task.lock();
-        if task.as_ref().is_some_and(AbortHandle::is_finished)
-            && !self.shared.closed.load(std::sync::atomic::Ordering::Acquire)
-        {
-            *task = Some(tokio::spawn(driver::run(Arc::clone(&self.shared), None)).abort_handle());
+        if is_needed() {
+            *task = Some(driver::start(&self.shared, None));
         }
     }
 
-    /// Asks for all, in jobs of a bounded size; when a job fails, it failed for each of its asks.
+    /// Asks for all, in jobs of a bounded size; when a job fails, it failed for each of its asks. `claims` says that all of
+    /// them are claims.
     async fn ask<T>(
         &self,
-        asks: impl Iterator<Item = Ask>,
+        mut asks: impl ExactSizeIterator<Item = Ask>,
+        claims: bool,
         of: impl Fn(Answer) -> Option<T>,
     ) -> Vec<Result<T>> {
         self.start();
-        let mut asks = asks.peekable();
-        let mut jobs = Vec::with_capacity(1);
-        while asks.peek().is_some() {
-            let job: Vec<Ask> = asks.by_ref().take(BATCH).collect();
-            let steps = job.len();
-            jobs.push(async move { (steps, self.shared.ask(job).await) });
+        let mut answers = Vec::with_capacity(asks.len());
+        let mut jobs = SmallVec::<[_; 1]>::new();
+        while asks.len() > 0 {
+            let steps = asks.len().min(BATCH);
+            let job = self.shared.send(asks.by_ref().take(steps), if claims { steps } else { 0 });
+            jobs.push((steps, job.await));
         }
-        let mut answers = Vec::new();
-        for (steps, job) in futures_util::future::join_all(jobs).await {
+        let of = |answer| of(answer).ok_or_else(|| Error::internal("redis", "a wrong answer"));
+        for (steps, job) in jobs {
+            let job = match job {
+                Ok(job) => job.await.map_err(|_| shared::closed()),
+                Err(error) => Err(error),
+            };
             match job {
-                Ok(job) => answers.extend(job.into_iter().map(|answer| {
-                    answer.and_then(|answer| {
-                        of(answer).ok_or_else(|| Error::internal("redis", "a wrong answer"))
-                    })
-                })),
+                Ok(job) => answers.extend(job.into_iter().map(|answer| answer.and_then(of))),
                 Err(error) => answers.extend(
                     (0..steps)
                         .map(|_| Err(Error::new(error.kind(), error.operation(), error.what().to_owned()))),
@@ -116,7 +122,7 @@ impl Redis {
             return Ok(Forced::NotFound);
         };
         let ask = Ask::Force { lease, how, names };
-        let answer = self.ask(std::iter::once(ask), |answer| match answer {
+        let answer = self.ask(std::iter::once(ask), false, |answer| match answer {
             Answer::Forced(forced) => Some(forced),
             _ => None,
         });
@@ -139,7 +145,7 @@ impl Redis {
             Answer::Ended(ended) => Some(ended),
             _ => None,
         };
-        self.ask(leases.iter().copied().map(Ask::End), of).await
+        self.ask(leases.iter().copied().map(Ask::End), false, of).await
     }
 }
 
@@ -163,7 +169,7 @@ impl Provider for Redis {
                 Answer::Claimed(claimed) => Some(claimed),
                 _ => None,
             };
-            self.ask(claims.iter().cloned().map(Ask::Claim), of).await
+            self.ask(claims.iter().cloned().map(Ask::Claim), true, of).await
         })
     }
 
@@ -172,7 +178,7 @@ impl Provider for Redis {
             Answer::Kept(kept) => Some(kept),
             _ => None,
         };
-        Box::pin(self.ask(keeps.iter().copied().map(Ask::Keep), of))
+        Box::pin(self.ask(keeps.iter().copied().map(Ask::Keep), false, of))
     }
 
     fn end<'a>(&'a self, leases: &'a [LeaseId]) -> Fut<'a, Vec<Result<Ended>>> {

@@ -186,6 +186,9 @@ impl Decoder {
         let text = || String::from_utf8_lossy(rest).into_owned();
         let reply = match kind {
             b'$' | b'=' | b'!' => return self.bulk(buffer, end, kind),
+            // The most frequent, of which there is one a command.
+            b'+' if rest == b"OK" => Reply::Text(Bytes::from_static(b"OK")),
+            b'+' if rest == b"QUEUED" => Reply::Text(Bytes::from_static(b"QUEUED")),
             b'+' | b',' | b'(' => Reply::Text(Bytes::copy_from_slice(rest)),
             b'-' => Reply::Error(text()),
             b':' => Reply::Int(number(rest)?),

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::desk::Desk;
-use super::job::{Answers, Ask, Job};
+use super::job::{Answer, Answers, Ask, Job};
 use super::url::Target;
 use super::words::Listener;
 use crate::clock::Clock;
@@ -26,6 +26,8 @@ pub(super) struct Shared {
     hits: AtomicU64,
     misses: AtomicU64,
     pub(super) connected: AtomicBool,
+    /// Whether the task that owns the connection lives.
+    pub(super) driven: AtomicBool,
     pub(super) closed: AtomicBool,
     /// Why the server cannot be trusted with new locks now.
     pub(super) distrust: Mutex<Option<Error>>,
@@ -44,6 +46,7 @@ impl Shared {
             desk: Desk::default(),
             listener,
             connected: AtomicBool::new(false),
+            driven: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             distrust: Mutex::default(),
             jobs: Mutex::default(),
@@ -55,9 +58,18 @@ impl Shared {
         [self.target.prefix.as_bytes(), b"p:", &self.listener].concat()
     }
 
-    /// Asks, and waits for the answers.
-    pub(super) async fn ask(&self, asks: Vec<Ask>) -> Result<Answers> {
-        let claims = asks.iter().filter(|ask| matches!(ask, Ask::Claim(_))).count();
+    /// Asks one thing, and waits for the answer.
+    pub(super) async fn ask(&self, ask: Ask) -> Result<Answer> {
+        let answer = self.send(std::iter::once(ask), 0).await?.await.map_err(|_| closed())?.pop();
+        answer.unwrap_or_else(|| Err(Error::internal("redis", "a step was left without an answer")))
+    }
+
+    /// Sends asks on their way, `claims` of which are claims; the answers come together. Waits for places for the claims.
+    pub(super) async fn send(
+        &self,
+        asks: impl Iterator<Item = Ask>,
+        claims: usize,
+    ) -> Result<oneshot::Receiver<Answers>> {
         if claims > 0
             && let Some(error) = &*self.distrust.lock()
         {
@@ -66,7 +78,7 @@ impl Shared {
         let place = if claims == 0 { None } else { Some(self.place(claims).await?) };
         let (job, answers) = Job::new(asks, place);
         self.submit(job);
-        answers.await.map_err(|_| closed())
+        Ok(answers)
     }
 
     /// Places for so many claims, as soon as there are.
@@ -104,9 +116,9 @@ impl Shared {
         }
     }
 
-    /// What was asked since the last call.
-    pub(super) fn take_jobs(&self) -> Vec<Job> {
-        std::mem::take(&mut *self.jobs.lock())
+    /// Moves what was asked since the last call to `jobs`, which is empty.
+    pub(super) fn take_jobs(&self, jobs: &mut Vec<Job>) {
+        std::mem::swap(&mut *self.jobs.lock(), jobs);
     }
 
     /// Ends the driver; what is left is answered with an error.
@@ -116,6 +128,6 @@ impl Shared {
     }
 }
 
-fn closed() -> Error {
+pub(super) fn closed() -> Error {
     Error::unavailable("redis", "the connection is closed")
 }
