@@ -147,6 +147,7 @@ fn detail(stats: &tenure::Stats) -> LockDetail {
         failed: stats.failed,
         abandoned: stats.abandoned,
         local_handoffs: stats.local_handoffs,
+        sticky_hits: stats.sticky_hits,
         remote_handoffs: stats.remote_handoffs,
         renewals: stats.renewals,
         lost: stats.lost,

@@ -91,6 +91,8 @@ pub struct LockDetail {
     pub abandoned: u64,
     /// Locks handed on inside the process.
     pub local_handoffs: u64,
+    /// Locks whose lease had stayed in the process.
+    pub sticky_hits: u64,
     /// Locks granted by the store to an attempt in its queue.
     pub remote_handoffs: u64,
     /// Leases renewed.

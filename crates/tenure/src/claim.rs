@@ -264,6 +264,9 @@ pub struct Claim {
     pub replaces: Vec<LeaseId>,
     /// For how long from the grant on the names stay taken although the lease was ended before. Default zero.
     pub linger: Duration,
+    /// Whether the holder wants to be told of claims that find the lease in their way and do not wait, so that it can give back
+    /// what it keeps without need. A hint, which a store may pass over. Default no.
+    pub revocable: bool,
     /// What the lease is bound to. Default the process.
     pub origin: Origin,
     /// Who holds it, for people.
@@ -284,6 +287,7 @@ impl Claim {
             tokens: NonZeroU32::MIN,
             replaces: Vec::new(),
             linger: Duration::ZERO,
+            revocable: false,
             origin: Origin::Local,
             meta: None,
         }

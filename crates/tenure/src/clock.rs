@@ -29,7 +29,7 @@ impl Instant {
     }
 
     /// The instant that [`as_nanos`](Self::as_nanos) gave.
-    pub fn from_nanos(nanos: u64) -> Self {
+    pub const fn from_nanos(nanos: u64) -> Self {
         Instant(nanos)
     }
 }

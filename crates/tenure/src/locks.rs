@@ -28,11 +28,14 @@ pub struct Settings {
     pub ttl: Duration,
     /// What holders say of themselves in lists. Defaults to nothing.
     pub holder: Meta,
+    /// Whether a lock stays with the process when it is released, unless its request says otherwise: see
+    /// [`Request::sticky`]. Defaults to no.
+    pub sticky: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { clock: Clock::system(), ttl: limits::DEFAULT_TTL, holder: Meta::default() }
+        Settings { clock: Clock::system(), ttl: limits::DEFAULT_TTL, holder: Meta::default(), sticky: false }
     }
 }
 
@@ -46,6 +49,7 @@ pub struct Locks(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) ttl: Duration,
+    pub(crate) sticky: bool,
     pub(crate) max_names: usize,
     pub(crate) meta: Option<Arc<Meta>>,
 }
@@ -62,7 +66,7 @@ impl Locks {
         let engine = Engine::new(provider, settings.clock);
         let meta = (!settings.holder.is_empty()).then(|| Arc::new(settings.holder));
         let max_names = engine.provider.caps().max_names;
-        Locks(Arc::new(Shared { engine, ttl: settings.ttl, max_names, meta }))
+        Locks(Arc::new(Shared { engine, ttl: settings.ttl, sticky: settings.sticky, max_names, meta }))
     }
 
     /// A lock that one holder has at a time.

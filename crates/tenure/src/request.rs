@@ -74,6 +74,20 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// Whether the lease stays with this process when the guard is released: the next task here that wants the name takes it in
+    /// memory, with a token of its own, and without a trip to the store. Defaults to what the settings of the locks say.
+    ///
+    /// Right for names that one process uses again and again, as an instance that owns its partitions does. As long as it
+    /// stays the lease is renewed, and lists show it. It goes back at once when another process waits for it, and for a second
+    /// from then on the name does not stay; it goes back after a second without use; and when the locks are closed or dropped. Others' tries that do not
+    /// wait find the name busy meanwhile, and ask for it by that: the next one finds it free. A process that dies leaves it to its ttl.
+    ///
+    /// Of no effect on several names, shared locks and permits, with [`hold_at_least`](Self::hold_at_least), and where the store is in this process.
+    pub fn sticky(mut self, stays: bool) -> Self {
+        self.more().sticky = Some(stays);
+        self
+    }
+
     /// Adds a field to what lists show of the holder. At most 1 KiB in all; no secrets.
     ///
     /// A lease that is handed on inside the process goes on showing the fields of the request that brought it.
@@ -141,10 +155,11 @@ impl<'a> Request<'a> {
         let engine = &self.locks.0.engine;
         let now = engine.clock.now();
         let until = now + patience;
+        let sticky = self.slip.terms().1.unwrap_or(self.locks.0.sticky);
         let claim = Box::new(self.claim(!patience.is_zero())?);
         let mut attempt = engine.metrics.attempt_since(now, Extent::of(claim.names.len()));
         let hold = match engine.immediate.is_none() && suits_cohort(&claim) {
-            true => engine.local(claim, until, &mut attempt).await,
+            true => engine.local(claim, sticky, until, &mut attempt).await,
             false => engine.direct(claim, until, &mut attempt).await,
         };
         match &hold {
@@ -164,7 +179,24 @@ impl<'a> Request<'a> {
             }
             return Ok(Guard(Hold::thin(self.slip)));
         }
-        Err(self)
+        match self.take_kept() {
+            Some(hold) => {
+                self.slip.keep();
+                Ok(Guard(hold))
+            }
+            None => Err(self),
+        }
+    }
+
+    /// Takes a lease of the name that has stayed in the process.
+    fn take_kept(&self) -> Option<Hold> {
+        let shared = &self.locks.0;
+        if shared.engine.immediate.is_some() || !shared.engine.keeps() || !self.slip.is_plain() || !shared.engine.is_open() {
+            return None;
+        }
+        let name = self.slip.names().single()?;
+        let (ttl, sticky) = self.slip.terms();
+        shared.engine.take_kept(name, ttl.unwrap_or(shared.ttl), sticky.unwrap_or(shared.sticky))
     }
 
     #[inline]
@@ -176,7 +208,7 @@ impl<'a> Request<'a> {
 
     pub(crate) fn claim(self, wait: bool) -> Result<Claim> {
         let shared = &self.locks.0;
-        let (names, More { ttl, mode, pick, linger, holder, wrong }) = self.slip.read();
+        let (names, More { ttl, sticky: _, mode, pick, linger, holder, wrong }) = self.slip.read();
         if let Some(wrong) = wrong {
             return Err(wrong);
         }

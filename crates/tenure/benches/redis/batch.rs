@@ -58,7 +58,7 @@ pub fn measure(stages: &Stages, effort: Effort, markdown: bool) {
 fn steps(field: &Field) -> [Option<Step>; 5] {
     let raw = field.raw;
     [
-        field.tenure.map(|[tenure, _]| at_once(tenure)),
+        field.tenure.map(|[tenure, ..]| at_once(tenure)),
         Some(at_once(raw)),
         Some(Arc::new(move |names| Raw::in_turn(raw, names).boxed())),
         Some(at_once(field.rslock)),

@@ -32,16 +32,18 @@ pub enum Flavour {
     Plain,
     /// Drops guards, and does not wait until they are released.
     Dropped,
+    /// Lets leases stay with the process.
+    Sticky,
 }
 
 /// The library on the store at `url` in each flavour, or `None` where it has no provider for Redis.
-pub async fn tenure(url: &str) -> Option<[&'static Tenure; 2]> {
+pub async fn tenure(url: &str) -> Option<[&'static Tenure; 3]> {
     let locks = match Locks::connect(url).await {
         Err(error) if error.kind() == ErrorKind::InvalidInput => return None,
         locks => locks.unwrap(),
     };
     let make = |flavour| &*Box::leak(Box::new(Tenure { locks: locks.clone(), flavour }));
-    Some([Flavour::Plain, Flavour::Dropped].map(make))
+    Some([Flavour::Plain, Flavour::Dropped, Flavour::Sticky].map(make))
 }
 
 impl Tenure {
@@ -58,14 +60,16 @@ impl Contender for Tenure {
     type Guard = (Guard, Flavour);
 
     async fn lock(&'static self, name: &str) -> Self::Guard {
-        let guard = self.locks.lock(name).acquire().await.unwrap();
+        let request = self.locks.lock(name);
+        let request = if self.flavour == Flavour::Sticky { request.sticky(true) } else { request };
+        let guard = request.acquire().await.unwrap();
         black_box(guard.token());
         (guard, self.flavour)
     }
 
     async fn unlock((guard, flavour): Self::Guard) {
         match flavour {
-            Flavour::Plain => guard.release().await.unwrap(),
+            Flavour::Plain | Flavour::Sticky => guard.release().await.unwrap(),
             Flavour::Dropped => drop(guard),
         }
     }

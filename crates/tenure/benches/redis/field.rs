@@ -7,8 +7,8 @@ use crate::raw::Raw;
 
 /// The contenders that lock through the store, each over connections of its own.
 pub struct Field {
-    /// Plain and dropped. `None` where the library has no provider for Redis.
-    pub tenure: Option<[&'static Tenure; 2]>,
+    /// Plain, dropped and sticky. `None` where the library has no provider for Redis.
+    pub tenure: Option<[&'static Tenure; 3]>,
     pub raw: &'static Raw,
     pub rslock: &'static Rslock,
     pub distributed: &'static Distributed,

@@ -17,8 +17,9 @@ use crate::random::Random;
 const NAMES: usize = 100_000;
 
 /// In the order of the columns.
-const WHO: [&str; 5] = ["tenure", "tenure, dropped", "raw", "rslock", "distributed-lock"];
-const RAW: usize = 2;
+const WHO: [&str; 6] = ["tenure", "tenure, dropped", "tenure, sticky", "raw", "rslock", "distributed-lock"];
+const STICKY: usize = 2;
+const RAW: usize = 3;
 
 /// Which name a task takes next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +44,8 @@ enum Bar {
     Peer(&'static str, f64),
     /// Of dropped guards, to raw.
     Dropped(&'static str, f64),
+    /// Of leases that stay, to raw.
+    Sticky(&'static str, f64),
 }
 
 const LOADS: [Load; 6] = [
@@ -50,8 +53,8 @@ const LOADS: [Load; 6] = [
     Load { tasks: 16, pick: Pick::Random, bars: &[Bar::Dropped("U4", 1.5)] },
     Load { tasks: 64, pick: Pick::Random, bars: &[Bar::Raw("U1", 1.05), Bar::Peer("U3", 1.3)] },
     Load { tasks: 512, pick: Pick::Random, bars: &[Bar::Raw("U1", 1.5)] },
-    Load { tasks: 1, pick: Pick::Own, bars: &[] },
-    Load { tasks: 16, pick: Pick::Own, bars: &[] },
+    Load { tasks: 1, pick: Pick::Own, bars: &[Bar::Sticky("A1", 100.0)] },
+    Load { tasks: 16, pick: Pick::Own, bars: &[Bar::Sticky("A1", 20.0)] },
 ];
 
 /// What one run showed.
@@ -75,8 +78,8 @@ pub fn measure(stages: &Stages, effort: Effort, markdown: bool) {
         }
         let (mut rates, mut locks) = (Rounds(Vec::new()), Rounds(Vec::new()));
         for round in 0..effort.rounds {
-            let (mut rate, mut lock) = ([f64::NAN; 5], [f64::NAN; 5]);
-            for who in order::<5>(round) {
+            let (mut rate, mut lock) = ([f64::NAN; 6], [f64::NAN; 6]);
+            for who in order::<6>(round) {
                 if let Some(pace) = run(who, effort.slice) {
                     (rate[who], lock[who]) = (pace.rate, pace.lock);
                 }
@@ -87,18 +90,18 @@ pub fn measure(stages: &Stages, effort: Effort, markdown: bool) {
         rows.push(row(load, &rates));
         latency.get_or_insert(locks);
     }
-    let [ours, dropped, raw, rslock, distributed] = WHO.map(str::to_owned);
-    let head = ["operations a second", "tasks", &ours, &dropped, &raw, &rslock, &distributed];
-    let head = head.into_iter().chain(["to raw", "dropped to raw", "to best crate", "bars"]);
+    let head = ["operations a second", "tasks"].into_iter().chain(WHO);
+    let head = head.chain(["to raw", "dropped to raw", "sticky to raw", "to best crate", "bars"]);
     let head: Vec<String> = head.map(str::to_owned).collect();
-    grid::print::<11>(markdown, &head.try_into().unwrap(), &rows);
+    grid::print::<13>(markdown, &head.try_into().unwrap(), &rows);
     print_latency(markdown, &latency.expect("there are loads"));
 }
 
-fn row(load: &Load, rates: &Rounds<5>) -> [String; 11] {
+fn row(load: &Load, rates: &Rounds<6>) -> [String; 13] {
     let to_raw = rates.ratio(0, |round| round[RAW]);
     let dropped = rates.ratio(1, |round| round[RAW]);
-    let to_peer = rates.ratio(0, |round| round[3].max(round[4]));
+    let sticky = rates.ratio(STICKY, |round| round[RAW]);
+    let to_peer = rates.ratio(0, |round| round[4].max(round[5]));
     let bars = load.bars.iter().map(|wanted| match *wanted {
         Bar::Raw(id, least) => bar(&format!("{id} ≥ {least}× raw"), to_raw, |ratio| ratio >= least),
         Bar::Peer(id, least) => {
@@ -106,6 +109,9 @@ fn row(load: &Load, rates: &Rounds<5>) -> [String; 11] {
         }
         Bar::Dropped(id, least) => {
             bar(&format!("{id} dropped ≥ {least}× raw"), dropped, |ratio| ratio >= least)
+        }
+        Bar::Sticky(id, least) => {
+            bar(&format!("{id} sticky ≥ {least}× raw"), sticky, |ratio| ratio >= least)
         }
     });
     let bars: Vec<String> = bars.collect();
@@ -123,23 +129,25 @@ fn row(load: &Load, rates: &Rounds<5>) -> [String; 11] {
         rate(2),
         rate(3),
         rate(4),
+        rate(5),
         times(to_raw),
         times(dropped),
+        times(sticky),
         times(to_peer),
         bars.join("; "),
     ]
 }
 
-fn print_latency(markdown: bool, locks: &Rounds<5>) {
+fn print_latency(markdown: bool, locks: &Rounds<6>) {
     let micros = |who| shown(locks.median(who), |nanos| format!("{:.1} µs", nanos / 1_000.0));
     let ratio = locks.ratio(0, |round| round[RAW]);
-    let head = ["time to the lock, p50, 1 task", WHO[0], WHO[2], WHO[3], WHO[4], "to raw", "bar"];
+    let head = ["time to the lock, p50, 1 task", WHO[0], WHO[RAW], WHO[4], WHO[5], "to raw", "bar"];
     let row = [
         format!("U random name of {NAMES}"),
         micros(0),
         micros(RAW),
-        micros(3),
         micros(4),
+        micros(5),
         shown(ratio, |ratio| format!("{ratio:.2}×")),
         bar("U2 ≤ 1.15× raw", ratio, |ratio| ratio <= 1.15),
     ];
@@ -161,8 +169,10 @@ async fn pace_of(
             let tenure = field.tenure?[1];
             pace(tenure, load, names, slice, async || tenure.settle().await).await
         }
+        STICKY if load.pick == Pick::Random => return None,
+        STICKY => pace(field.tenure?[2], load, names, slice, nothing).await,
         RAW => pace(field.raw, load, names, slice, nothing).await,
-        3 => pace(field.rslock, load, names, slice, nothing).await,
+        4 => pace(field.rslock, load, names, slice, nothing).await,
         _ => pace(field.distributed, load, names, slice, nothing).await,
     })
 }

@@ -23,6 +23,9 @@ use crate::token::{FencingToken, TokenBlock};
 /// Interleavings that are tried.
 const SCHEDULES: usize = 3_000;
 
+/// The time at which everything happens.
+const NOW: Instant = Instant::from_nanos(2);
+
 /// Tasks that contend, and how often each of them comes.
 const TASKS: usize = 4;
 const VISITS: usize = 2;
@@ -51,8 +54,12 @@ impl World {
 
     /// One visit: asks, perhaps gives up on the way, works, and releases.
     async fn visit(&self) {
-        match self.cohorts.enter(&self.name, true) {
+        match self.cohorts.enter(&self.name, true, NOW) {
             Entered::Drive { replaces } => self.drive(replaces),
+            Entered::Kept(lease, token) => {
+                let token = token.unwrap_or_else(|| self.restock());
+                self.work(token, &lease);
+            }
             Entered::Wait(None) => unreachable!("it waits"),
             Entered::Wait(Some(seat)) => {
                 let patience = thread_rng().gen_range(0..4);
@@ -126,8 +133,10 @@ impl World {
         assert_eq!(self.inside.fetch_add(1, Ordering::SeqCst), 0, "two holders");
         assert!(self.last.swap(token.get(), Ordering::SeqCst) < token.get(), "the tokens do not rise");
         self.served.fetch_add(1, Ordering::SeqCst);
+        lease.stick(thread_rng().gen_range(0..3) > 0);
         if thread_rng().gen_range(0..3) == 0 {
             lease.contend();
+            self.retire(lease);
         }
         shuttle::thread::yield_now();
         self.inside.fetch_sub(1, Ordering::SeqCst);
@@ -136,12 +145,24 @@ impl World {
 
     fn release(&self, lease: &Arc<HeldLease>) {
         let usable = thread_rng().gen_range(0..4) > 0;
-        match self.cohorts.release(lease, Instant::from_nanos(2), usable) {
+        match self.cohorts.release(lease, NOW, usable) {
             Released::Handed | Released::Replaced => {}
+            // It is asked for, or idle, sooner or later; whoever comes first has it.
+            Released::Kept => {
+                shuttle::thread::yield_now();
+                self.retire(lease);
+            }
             Released::End => {
                 shuttle::thread::yield_now();
                 self.cohorts.ended(&self.name, lease.id);
             }
+        }
+    }
+
+    fn retire(&self, lease: &HeldLease) {
+        if self.cohorts.retire(lease, |_| true) {
+            shuttle::thread::yield_now();
+            self.cohorts.ended(&self.name, lease.id);
         }
     }
 }

@@ -132,7 +132,11 @@ impl Guard {
                     let held = thin.give();
                     return Poll::Ready(if held { Ok(()) } else { Err(gone(Why::Forced)) });
                 }
-                Some(Kind::Leased(held)) => leased = Some(Box::pin(held.release())),
+                Some(Kind::Leased(held)) => match held.pass_on() {
+                    Ok(released) => return Poll::Ready(released),
+                    // Boxed: a lease that stays in the process needs no trip, nor room for one.
+                    Err(held) => leased = Some(Box::pin(held.end())),
+                },
                 None => {}
             }
             leased.as_mut().map_or(Poll::Ready(Ok(())), |release| release.as_mut().poll(context))
@@ -185,12 +189,18 @@ impl Leased {
         }
     }
 
-    async fn release(self: Box<Self>) -> Result<()> {
-        let Leased { engine, lease, local, .. } = *self;
-        let lost = lease.lost(engine.clock.now());
-        if local && engine.pass_on(&lease) != Released::End {
-            return lost.map_or(Ok(()), |why| Err(gone(why)));
+    /// Releases a lease that stays in the process; it comes back where it is to be ended at the store.
+    fn pass_on(self: Box<Self>) -> std::result::Result<Result<()>, Box<Self>> {
+        if !self.local || self.engine.pass_on(&self.lease) == Released::End {
+            return Err(self);
         }
+        Ok(self.lease.lost(self.engine.clock.now()).map_or(Ok(()), |why| Err(gone(why))))
+    }
+
+    /// Ends the lease at the store.
+    async fn end(self: Box<Self>) -> Result<()> {
+        let Leased { engine, lease, .. } = *self;
+        let lost = lease.lost(engine.clock.now());
         let ended = engine.end(&lease).await?;
         engine.returned(lease.id);
         match (lost, ended) {
@@ -225,6 +235,14 @@ impl Hold {
     fn leased(engine: &Arc<Engine>, lease: Arc<HeldLease>, token: FencingToken, local: bool) -> Self {
         let engine = Arc::clone(engine);
         Hold(Some(Kind::Leased(Box::new(Leased { engine, lease, token, local }))))
+    }
+
+    /// The lease, where it is one of the store.
+    pub(crate) fn lease(&self) -> Option<&HeldLease> {
+        match self.0.as_ref()? {
+            Kind::Thin(_) => None,
+            Kind::Leased(leased) => Some(&leased.lease),
+        }
     }
 
     pub(crate) fn with_token(mut self, with: FencingToken) -> Self {

@@ -1,7 +1,7 @@
 //! A lease as this process holds it: held, doubtful or lost.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -10,6 +10,9 @@ use crate::claim::LeaseId;
 use crate::clock::Instant;
 use crate::lease::{Grant, Why};
 use crate::name::Names;
+
+/// For how long a sticky lease stays with a process that does not use it.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// The state of one lease, shared by its guard, the renewals and the local tier.
 ///
@@ -24,6 +27,12 @@ pub(crate) struct HeldLease {
     due_ns: AtomicU64,
     /// Since when its guard holds it; 0 while no guard does.
     since_ns: AtomicU64,
+    /// Since when it has stayed without a guard; 0 while one holds it.
+    kept_ns: AtomicU64,
+    /// Whether it stays when it is released.
+    sticky: AtomicBool,
+    /// How many tokens were reserved the last time beyond those of its claim; 0 before.
+    block: AtomicU32,
     renewing: AtomicBool,
     doubtful: AtomicBool,
     contended: AtomicBool,
@@ -44,6 +53,9 @@ impl HeldLease {
             deadline_ns: AtomicU64::new(grant.deadline.as_nanos()),
             due_ns: AtomicU64::new(due.as_nanos()),
             since_ns: AtomicU64::new(now.as_nanos()),
+            kept_ns: AtomicU64::new(0),
+            sticky: AtomicBool::new(false),
+            block: AtomicU32::new(0),
             renewing: AtomicBool::new(false),
             doubtful: AtomicBool::new(false),
             contended: AtomicBool::new(grant.contended),
@@ -108,6 +120,50 @@ impl HeldLease {
 
     pub(crate) fn contend(&self) {
         self.contended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it can be handed to another holder: it is neither lost nor in doubt, and lasts for a while.
+    pub(crate) fn is_usable(&self, now: Instant) -> bool {
+        self.lost(now).is_none() && !self.is_doubtful() && now.until(self.deadline()) >= self.ttl() / 4
+    }
+
+    /// Whether it stays with this process when it is released.
+    pub(crate) fn is_sticky(&self) -> bool {
+        self.sticky.load(Ordering::Relaxed)
+    }
+
+    /// Says whether it stays when it is released; the last guard decides.
+    pub(crate) fn stick(&self, sticky: bool) {
+        if self.is_sticky() != sticky {
+            self.sticky.store(sticky, Ordering::Relaxed);
+        }
+    }
+
+    /// How many tokens to reserve next: from `first` on twice as many each time, up to `most`; no more than before once others
+    /// wait, who are to have it soon.
+    pub(crate) fn next_block(&self, (first, most): (u32, u32)) -> u32 {
+        let last = self.block.load(Ordering::Relaxed);
+        let next = if self.is_contended() { last.max(first) } else { (last * 2).clamp(first, most) };
+        self.block.store(next, Ordering::Relaxed);
+        next
+    }
+
+    /// It stays without a guard from now on.
+    pub(crate) fn keep(&self, now: Instant) {
+        self.kept_ns.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// A guard holds it again.
+    pub(crate) fn unkeep(&self) {
+        self.kept_ns.store(0, Ordering::Relaxed);
+    }
+
+    /// When it has stayed for too long; never while a guard holds it.
+    pub(crate) fn idle_at(&self) -> Instant {
+        match self.kept_ns.load(Ordering::Relaxed) {
+            0 => Instant::NEVER,
+            since => Instant::from_nanos(since) + IDLE,
+        }
     }
 
     /// Ends the time of the guard that holds it, and tells how long that was; once.

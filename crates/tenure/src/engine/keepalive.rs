@@ -110,6 +110,12 @@ impl Keepalive {
                     pass.lost.push((Arc::clone(lease), why));
                     continue;
                 }
+                let idle_at = lease.idle_at();
+                if idle_at <= now {
+                    pass.idle.push(Arc::clone(lease));
+                    continue;
+                }
+                next_deadline = next_deadline.min(idle_at);
                 least_ttl = least_ttl.min(lease.ttl());
                 if lease.due() <= now && lease.begin_renewal() {
                     pass.due.push(Arc::clone(lease));
@@ -145,6 +151,8 @@ impl Keepalive {
 #[derive(Debug, Default)]
 struct Pass {
     due: Vec<Arc<HeldLease>>,
+    /// Those that have stayed unused for too long.
+    idle: Vec<Arc<HeldLease>>,
     lost: Vec<(Arc<HeldLease>, Why)>,
 }
 
@@ -156,6 +164,9 @@ pub(crate) async fn run(engine: Weak<Engine>) {
         let pass = strong.keepalive.pass(clock.now());
         for (lease, why) in &pass.lost {
             strong.lose(lease, *why);
+        }
+        for lease in &pass.idle {
+            strong.retire(lease, |lease| lease.idle_at() <= strong.clock.now());
         }
         for batch in pass.due.chunks(BATCH) {
             tokio::spawn(renew(Arc::clone(&strong), batch.to_vec()));
@@ -182,6 +193,10 @@ async fn renew(engine: Arc<Engine>, leases: Vec<Arc<HeldLease>>) {
             Some(Ok(Kept::Held(grant))) => {
                 lease.renewed(&grant, sent, now);
                 engine.metrics.renewals.add(1);
+                if grant.contended {
+                    // The event that said so may have been lost.
+                    engine.contended(lease);
+                }
             }
             Some(Ok(Kept::Gone(why))) => engine.lose(lease, why),
             Some(Ok(Kept::Queued(_))) => engine.lose(lease, Why::Unknown),

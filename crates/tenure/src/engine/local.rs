@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Engine;
 use super::cohort::{Entered, Released, Seat, Turn};
@@ -10,7 +11,7 @@ use super::held::HeldLease;
 use super::pursuit::{Adoptable, Outcome, Pursuit};
 use crate::claim::{Claim, LeaseId};
 use crate::clock::Instant;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::lease::{Kept, Why};
 use crate::metrics::Attempt;
 use crate::name::Name;
@@ -20,31 +21,95 @@ use crate::token::FencingToken;
 /// Tokens that a claim reserves for hand-offs.
 const BLOCK: NonZeroU32 = NonZeroU32::new(32).expect("not zero");
 
-/// Tokens that a lease reserves when its block is used up: it is a busy one.
-const NEXT_BLOCK: u32 = 1_024;
+/// Tokens that a lease reserves when its block is used up, for it is a busy one: so many at first, and twice as many each
+/// time while others leave it alone, up to the last.
+const NEXT_BLOCKS: (u32, u32) = (1_024, 65_536);
 
 impl Engine {
     /// Gets an exclusive lease on one name through the local tier. `None` when it is busy.
     pub(crate) async fn local(
         self: &Arc<Self>,
         mut claim: Box<Claim>,
+        sticky: bool,
         until: Instant,
         attempt: &mut Attempt<'_>,
     ) -> Result<Option<Hold>> {
         self.start();
         claim.tokens = BLOCK;
+        claim.revocable = sticky;
         let name = claim.names.first().clone();
-        match self.cohorts.enter(&name, claim.wait) {
-            Entered::Drive { replaces } => {
-                claim.replaces.extend(replaces);
-                self.drive(&name, Role::fresh(self, &name, claim), until, attempt).await
+        let hold = loop {
+            let now = self.clock.now();
+            match self.cohorts.enter(&name, claim.wait, now) {
+                Entered::Drive { replaces } => {
+                    claim.replaces.extend(replaces);
+                    break self.drive(&name, Role::fresh(self, &name, claim), until, attempt).await?;
+                }
+                Entered::Kept(lease, token) => {
+                    self.hand_on(&lease, claim.ttl, now);
+                    match self.handed(&name, lease, token, until).await {
+                        // It was gone without a word: nobody held it, and the next look finds no lease.
+                        Err(error) if error.kind() == ErrorKind::Lost => {}
+                        hold => break hold?,
+                    }
+                }
+                Entered::Wait(None) => break None,
+                Entered::Wait(Some(seat)) => {
+                    attempt.waits();
+                    // Boxed: a claim that finds its name free carries no room for it.
+                    break Box::pin(self.queue(&name, claim, seat, until, attempt)).await?;
+                }
             }
-            Entered::Wait(None) => Ok(None),
-            Entered::Wait(Some(seat)) => {
-                attempt.waits();
-                // Boxed: a claim that finds its name free carries no room for it.
-                Box::pin(self.queue(&name, claim, seat, until, attempt)).await
-            }
+        };
+        if let Some(lease) = hold.as_ref().and_then(Hold::lease) {
+            lease.stick(sticky);
+        }
+        Ok(hold)
+    }
+
+    /// Whether any lease was ever kept.
+    #[inline]
+    pub(crate) fn keeps(&self) -> bool {
+        self.cohorts.keeps()
+    }
+
+    /// A lease of the local tier that has stayed, without a trip; `None` where there is none.
+    #[inline]
+    pub(crate) fn take_kept(self: &Arc<Self>, name: &Name, ttl: Duration, sticky: bool) -> Option<Hold> {
+        let now = self.clock.now();
+        let (lease, token) = self.cohorts.take_kept(name, now)?;
+        self.hand_on(&lease, ttl, now);
+        lease.stick(sticky);
+        self.metrics.kept();
+        Some(Hold::cohort(self, lease, token))
+    }
+
+    fn hand_on(&self, lease: &HeldLease, ttl: Duration, now: Instant) {
+        if lease.hand_on(ttl, now) {
+            self.keepalive.plan(now);
+        }
+    }
+
+    /// Gives a lease back that nobody holds, if `wanted` says so.
+    pub(super) fn retire(&self, lease: &HeldLease, wanted: impl Fn(&HeldLease) -> bool) {
+        if self.cohorts.retire(lease, wanted) {
+            self.give_back(lease);
+        }
+    }
+
+    /// Ends a lease of the local tier that nobody holds, in the background.
+    pub(super) fn give_back(&self, lease: &HeldLease) {
+        self.keepalive.remove(&lease.id);
+        self.returning.lock().insert(lease.id, lease.names.first().clone());
+        self.reap(lease.id, lease.ttl());
+    }
+
+    /// Others wait for a lease: it goes to them when its guard is released, or at once where it has none.
+    pub(super) fn contended(&self, lease: &HeldLease) {
+        lease.contend();
+        if let Some(name) = lease.names.single() {
+            self.cohorts.cool(name, self.clock.now());
+            self.retire(lease, |_| true);
         }
     }
 
@@ -65,10 +130,7 @@ impl Engine {
         match turn {
             Turn::Handed(lease, token) => {
                 attempt.handed();
-                let now = self.clock.now();
-                if lease.hand_on(claim.ttl, now) {
-                    self.keepalive.plan(now);
-                }
+                self.hand_on(&lease, claim.ttl, self.clock.now());
                 self.handed(name, lease, token, until).await
             }
             Turn::Drive { adopted: Some(adopted), .. } => {
@@ -122,7 +184,7 @@ impl Engine {
         }
         // Released again if this future is dropped or the store fails: the placeholder token is never shown.
         let hold = Hold::cohort(self, Arc::clone(&lease), FencingToken::MAX);
-        let keep = Keep { lease: lease.id, ttl: lease.ttl(), tokens: NEXT_BLOCK };
+        let keep = Keep { lease: lease.id, ttl: lease.ttl(), tokens: lease.next_block(NEXT_BLOCKS) };
         match self.answer("acquire", self.provider.keep(&[keep]), until).await? {
             Kept::Held(grant) => {
                 if grant.contended {
@@ -148,12 +210,10 @@ impl Engine {
     pub(super) fn pass_on(&self, lease: &Arc<HeldLease>) -> Released {
         let now = self.clock.now();
         self.let_go(lease, now);
-        let usable = lease.lost(now).is_none()
-            && !lease.is_doubtful()
-            && now.until(lease.deadline()) >= lease.ttl() / 4;
-        let released = self.cohorts.release(lease, now, usable);
+        let released = self.cohorts.release(lease, now, lease.is_usable(now));
         match released {
             Released::Handed => {}
+            Released::Kept => self.keepalive.plan(lease.idle_at()),
             Released::Replaced => self.keepalive.remove(&lease.id),
             Released::End => drop(self.returning.lock().insert(lease.id, lease.names.first().clone())),
         }

@@ -158,6 +158,7 @@ impl Engine {
     ) -> Result<Option<Hold>> {
         self.start();
         let ttl = claim.ttl;
+        let (claim, _given_up) = self.giving_up(claim);
         let mut pursuit = Pursuit::new(self, claim);
         match pursuit.run(until, attempt).await? {
             Outcome::Granted { grant, confirm } => {
@@ -169,8 +170,9 @@ impl Engine {
     }
 
     /// Claims several times in one call, without waiting.
-    pub(crate) async fn each(self: &Arc<Self>, claims: Vec<Claim>) -> Result<Vec<Option<Hold>>> {
+    pub(crate) async fn each(self: &Arc<Self>, mut claims: Vec<Claim>) -> Result<Vec<Option<Hold>>> {
         self.start();
+        let _given_up: Vec<GivenUp<'_>> = claims.iter_mut().map(|claim| self.give_up(claim)).collect();
         let mut strays =
             Strays { engine: self, left: claims.iter().map(|claim| (claim.lease, claim.ttl)).collect() };
         let trip = self.provider.claim(&claims);
@@ -206,12 +208,25 @@ impl Engine {
         self.check_open()?;
         self.start();
         let ttl = claim.ttl;
+        let (claim, _given_up) = self.giving_up(claim);
         let mut pursuit = Pursuit::new(self, claim).for_another();
         match pursuit.run(until, attempt).await? {
             Outcome::Granted { grant, confirm: false } => Ok(Claimed::Granted(grant)),
             Outcome::Granted { confirm: true, .. } => self.confirm(pursuit.lease(), ttl, until).await,
             Outcome::Busy(held_by) => Ok(Claimed::Busy(held_by)),
         }
+    }
+
+    /// A claim that replaces what this process keeps of its names without using it.
+    fn giving_up(&self, mut claim: Box<Claim>) -> (Box<Claim>, GivenUp<'_>) {
+        let given_up = self.give_up(&mut claim);
+        (claim, given_up)
+    }
+
+    fn give_up(&self, claim: &mut Claim) -> GivenUp<'_> {
+        let leases = self.cohorts.give_up(&claim.names);
+        claim.replaces.extend(leases.iter().map(|lease| lease.id));
+        GivenUp { engine: self, leases }
     }
 
     /// Turns an offer into a lease of its full ttl.
@@ -239,7 +254,13 @@ impl Engine {
     fn lose(&self, lease: &HeldLease, why: Why) {
         self.keepalive.remove(&lease.id);
         let why = lease.lose(why);
-        self.report_loss(lease, why);
+        if why != Why::Forced {
+            // Not where it was asked back: its holder is to stop before anybody else begins.
+            self.cohorts.lost(lease);
+        }
+        if lease.idle_at() == Instant::NEVER {
+            self.report_loss(lease, why);
+        }
     }
 
     /// Forgets a lease and lets the reaper end it.
@@ -302,6 +323,10 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        // Every guard has a reference to its engine: what is left nobody holds.
+        for lease in self.keepalive.all() {
+            self.reap(lease.id, lease.ttl());
+        }
         self.keepalive.stop();
     }
 }
@@ -339,6 +364,18 @@ impl Drop for Strays<'_> {
     }
 }
 
+/// Leases that nobody held and that a claim replaces: whatever becomes of it, they are ended.
+struct GivenUp<'a> {
+    engine: &'a Engine,
+    leases: Vec<Arc<HeldLease>>,
+}
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        self.leases.drain(..).for_each(|lease| self.engine.give_back(&lease));
+    }
+}
+
 /// The engine's ear at the provider.
 struct Ear(Weak<Engine>);
 
@@ -353,7 +390,7 @@ impl Listener for Ear {
             }
             Event::Contended(id) => {
                 if let Some(lease) = engine.keepalive.find(&id) {
-                    lease.contend();
+                    engine.contended(&lease);
                 }
             }
             Event::Revoked(id) => engine.lost(&id, Why::Forced),

@@ -33,6 +33,8 @@ pub(crate) struct Slip {
 pub(crate) struct More {
     /// That of the locks, if it is none of its own.
     pub(crate) ttl: Option<Duration>,
+    /// As the locks are set, if it does not say.
+    pub(crate) sticky: Option<bool>,
     pub(crate) mode: Mode,
     pub(crate) pick: Pick,
     pub(crate) linger: Duration,
@@ -93,10 +95,16 @@ impl Slip {
         self.more().wrong.get_or_insert(error);
     }
 
-    /// Whether all that it asks for beside the names is a ttl: nothing to a lock that does not expire.
+    /// Whether all that it asks for beside the names is a ttl, or that the lease stays: nothing to a lock that does not expire.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.more.as_ref().is_none_or(|more| more.is_plain())
+    }
+
+    /// The ttl and the stickiness that are asked for, where they are.
+    #[inline]
+    pub(crate) fn terms(&self) -> (Option<Duration>, Option<bool>) {
+        self.more.as_ref().map_or((None, None), |more| (more.ttl, more.sticky))
     }
 
     /// What is asked for; the slip is left for another request.
@@ -146,7 +154,7 @@ impl Slip {
 
     /// Leaves it for the next request of this thread. A thread that is ending keeps none.
     #[inline]
-    fn keep(mut self: Box<Self>) {
+    pub(crate) fn keep(mut self: Box<Self>) {
         self.more = None;
         let _ = SPARE.try_with(|spare| spare.set(Some(self)));
     }
@@ -156,6 +164,7 @@ impl Default for More {
     fn default() -> Self {
         More {
             ttl: None,
+            sticky: None,
             mode: Mode::Exclusive,
             pick: Pick::All,
             linger: Duration::ZERO,
@@ -167,7 +176,7 @@ impl Default for More {
 
 impl More {
     fn is_plain(&self) -> bool {
-        let More { ttl: _, mode, pick, linger, holder, wrong } = self;
+        let More { ttl: _, sticky: _, mode, pick, linger, holder, wrong } = self;
         let usual = *mode == Mode::Exclusive && *pick == Pick::All && linger.is_zero();
         usual && holder.is_empty() && wrong.is_none()
     }

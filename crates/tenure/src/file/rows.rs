@@ -174,6 +174,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Kept> {
         pick,
         ttl: to_span(row.get("ttl")?),
         linger: to_span(row.get("linger")?),
+        revocable: false,
         origin: if row.get("remote")? { Origin::Remote } else { Origin::Local },
         wanted: count(row.get("wanted")?)?,
         meta: row.get::<_, Option<String>>("meta")?.map(|text| read_meta(&text)).transpose()?.map(Arc::new),

@@ -35,6 +35,7 @@ impl Table {
             pick: Pick::All,
             ttl: limits::DEFAULT_TTL,
             linger: Duration::ZERO,
+            revocable: false,
             origin: Origin::Local,
             wanted: NonZeroU32::MIN,
             meta: taken.meta,

@@ -57,6 +57,8 @@ pub(crate) struct Lease {
     pub(crate) pick: Pick,
     pub(crate) ttl: Duration,
     pub(crate) linger: Duration,
+    /// Whether the holder is told of those that it is in the way of. Of this process alone: a store need not keep it.
+    pub(crate) revocable: bool,
     pub(crate) origin: Origin,
     pub(crate) wanted: NonZeroU32,
     pub(crate) meta: Option<Arc<Meta>>,
@@ -130,6 +132,7 @@ impl Table {
             return Ok(Claimed::Granted(self.grant_new(now, claim, names)));
         }
         if !claim.wait {
+            self.tell_holders(&claim.names);
             return Ok(Claimed::Busy(self.held_by(now, claim)));
         }
         self.enqueue(now, claim)
@@ -291,6 +294,13 @@ impl Table {
         Ok(Claimed::Queued(self.place(now, claim.lease)))
     }
 
+    /// Tells those who want to know that they are in somebody's way.
+    fn tell_holders(&mut self, names: &Names) {
+        let holders = names.iter().filter_map(|name| self.names.get(name)).flat_map(|entry| &entry.holders);
+        let told = holders.filter(|id| self.leases.get(*id).is_some_and(|lease| lease.revocable));
+        self.events.extend(told.map(|id| Event::Contended(*id)));
+    }
+
     fn lease_of(&self, now: Instant, claim: &Claim, state: State) -> Lease {
         Lease {
             names: claim.names.clone(),
@@ -298,6 +308,7 @@ impl Table {
             pick: claim.pick,
             ttl: claim.ttl,
             linger: claim.linger,
+            revocable: claim.revocable,
             origin: claim.origin,
             wanted: claim.tokens,
             meta: claim.meta.clone(),

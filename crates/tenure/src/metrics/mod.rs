@@ -49,6 +49,7 @@ pub struct Metrics {
     /// Batches that the fast lane granted, which its own count does not tell from others.
     pub(crate) immediate_batches: Counter,
     local_handoffs: Counter,
+    sticky_hits: Counter,
     remote_handoffs: Counter,
     released: Counter,
     pub(crate) renewals: Counter,
@@ -102,6 +103,7 @@ impl Metrics {
             batch_failed: Counter::default(),
             immediate_batches: Counter::default(),
             local_handoffs: Counter::default(),
+            sticky_hits: Counter::default(),
             remote_handoffs: Counter::default(),
             released: Counter::default(),
             renewals: Counter::default(),
@@ -138,6 +140,12 @@ impl Metrics {
         Attempt { metrics: self, asked: Some(asked) }
     }
 
+    /// Counts an attempt that found the lease in the process, without a wait.
+    pub(crate) fn kept(&self) {
+        self.wait.record(Duration::ZERO);
+        self.sticky_hits.add(1);
+    }
+
     /// Counts a lease that a server renewed for somebody else.
     pub fn renewed(&self) {
         self.renewals.add(1);
@@ -163,6 +171,7 @@ impl Metrics {
             batch_acquired: batch_wait.count,
             batch_failed: self.batch_failed.get(),
             local_handoffs: self.local_handoffs.get(),
+            sticky_hits: self.sticky_hits.get(),
             remote_handoffs: self.remote_handoffs.get(),
             released: hold.count + self.released.get(),
             held,

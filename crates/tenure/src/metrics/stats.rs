@@ -34,6 +34,8 @@ pub struct Stats {
     pub batch_failed: u64,
     /// Locks that were handed on inside the process, without a trip to the store. The rest of `acquired` came from the store.
     pub local_handoffs: u64,
+    /// Locks whose lease had stayed in the process ([`Request::sticky`](crate::Request::sticky)), so that nobody was asked.
+    pub sticky_hits: u64,
     /// Locks that the store granted to an attempt that stood in its queue.
     pub remote_handoffs: u64,
     /// Guards that have ended, and leases that were given back through a server.

@@ -22,7 +22,7 @@ for i = 2, #ARGV do
       local left = call('PTTL', base .. 'l:' .. name)
       local ttl, since, epoch, ctr, count = struct.unpack('>I4I8I4I4I2', v, 26)
       if since == 0 then since = now - ttl + left end
-      found[#found + 1] = { sub(v, 2, 17), { name }, 'x', 0, 0, ttl, now - since, left, 'l', sub(v, 48), epoch, ctr, count }
+      found[#found + 1] = { sub(v, 2, 17), { name }, 'x', 0, 0, ttl, now - since, left, 'l', sub(v, 48), epoch, ctr, count % 32768 }
     else
       for _, holder in ipairs(call('ZRANGEBYSCORE', base .. 'h:' .. name, '(' .. now, '+inf')) do
         local id = sub(holder, 1, 16)

@@ -83,6 +83,7 @@ while at <= #ARGV do
     local c = { proc = proc, mode = text(), take = number(), of = number(), pick = number(), ttl = number(),
       linger = number(), want = number(), origin = text(), meta = text() }
     local wait = text() == 'w'
+    local revocable = number()
     local seen = { epoch = number(), ctr = number(), count = number() }
     local replaces = {}
     for i = 1, number() do replaces[i] = { id = text(), names = list() } end
@@ -96,7 +97,7 @@ while at <= #ARGV do
     if plain then
       local own = incarnation()
       local ctr = call('HINCRBY', KEYS[1], 'ctr', c.want) - c.want + 1
-      local v = 'T' .. id .. proc .. pack('>I4I8I4I4I2', c.ttl, clock(), own, ctr, #c.names) .. c.meta
+      local v = 'T' .. id .. proc .. pack('>I4I8I4I4I2', c.ttl, clock(), own, ctr, #c.names + revocable) .. c.meta
       for _, key in ipairs(keys) do call('SET', key, v, 'PX', c.ttl) end
       answer = { 'G', {}, own, ctr, c.want, c.ttl, 0, 0, 0 }
     else

@@ -15,6 +15,8 @@ local OFFER, DEAD_WAITER, OVERTAKE_FOR, MAX_OVERTAKES = 3000, 3000, 100, 16
 local MAX_GRANTS, MAX_WAITERS, LOOKED_AT = 64, 10000, 128
 -- For how long it is remembered that an id has ended, and what it had; and a queue that nobody touches.
 local REMEMBER, DAY = 60000, 86400000
+-- Beside the number of names of a thin record: that its holder wants to know whom it is in the way of.
+local REVOCABLE = 32768
 
 -- The server's time in milliseconds.
 local function clock()
@@ -123,7 +125,7 @@ local function machine()
     local c = load(id)
     if not c or c.ended then
       c = { names = {}, mode = 'x', take = 0, of = 0, pick = 0, ttl = ttl, linger = 0, origin = 'l', want = 1,
-        proc = sub(v, 18, 25), meta = sub(v, 48), total = count, since = since > 0 and since or now - ttl + left, exp = 0 }
+        proc = sub(v, 18, 25), meta = sub(v, 48), total = count % REVOCABLE, since = since > 0 and since or now - ttl + left, exp = 0 }
       if ctr > 0 then c.epoch, c.ctr, c.count = e, ctr, 1 end
     end
     c.names[#c.names + 1] = name
@@ -384,6 +386,7 @@ local function machine()
     for _, name in ipairs(names) do
       local thin, v = record(name)
       if thin then
+        if unpack_bytes('>I2', thin, 46) >= REVOCABLE then tell(sub(thin, 18, 25), 'C' .. sub(thin, 2, 17)) end
         return { 'B', name, sub(thin, 2, 17), call('PTTL', base .. 'l:' .. name), sub(thin, 48), 0 }
       elseif v then
         local first = call('ZRANGE', base .. 'h:' .. name, 0, 0, 'WITHSCORES')

@@ -26,9 +26,14 @@ pub(super) fn thin(claim: &Claim, listener: &Listener) -> Vec<u8> {
     value.extend_from_slice(listener);
     value.extend_from_slice(&u32::try_from(claim.ttl.as_millis()).unwrap_or(u32::MAX).to_be_bytes());
     value.extend_from_slice(&[0; 16]);
-    value.extend_from_slice(&1_u16.to_be_bytes());
+    value.extend_from_slice(&(1 | revocable(claim)).to_be_bytes());
     value.extend_from_slice(meta_text(claim.meta.as_deref()).as_bytes());
     value
+}
+
+/// Beside the number of names of a thin record.
+fn revocable(claim: &Claim) -> u16 {
+    if claim.revocable { 0x8000 } else { 0 }
 }
 
 /// Whether a claim can be taken by setting one key.
@@ -69,6 +74,7 @@ pub(super) fn claim(
     args.push(if claim.origin == Origin::Local { b"l" } else { b"r" });
     args.push(meta_text(claim.meta.as_deref()).as_bytes());
     args.push(if claim.wait { b"w" } else { b"-" });
+    args.number(revocable(claim).into());
     tokens(args, known);
     args.number(claim.replaces.len() as u64);
     for (lease, names) in claim.replaces.iter().zip(replaces) {

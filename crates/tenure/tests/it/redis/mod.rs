@@ -33,6 +33,7 @@ mod outages;
 mod servers;
 mod sharing;
 mod silence;
+mod sticky;
 
 use std::time::Duration;
 
