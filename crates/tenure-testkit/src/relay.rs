@@ -195,7 +195,9 @@ impl Relay {
     /// `inner` behind a wire.
     pub fn over(inner: Arc<dyn Provider>, clock: Clock) -> (Arc<dyn Provider>, Wire) {
         let wire = Wire::new();
-        let caps = inner.caps().clone();
+        let mut caps = inner.caps().clone();
+        // The wire may keep its caller waiting whatever the store does.
+        caps.answers_within = None;
         let asked = Arc::default();
         (Arc::new(Relay { inner, caps, clock, wire: wire.clone(), asked }), wire)
     }

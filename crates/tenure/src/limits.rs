@@ -28,6 +28,9 @@ pub const MAX_WAITERS: usize = 10_000;
 /// Bytes of holder metadata.
 pub const MAX_META_BYTES: usize = 1_024;
 
+/// A trip to the store is answered within this, or its outcome is unknown: so that a store that hangs is told.
+pub const TRIP: Duration = Duration::from_secs(5);
+
 /// A waiter touches its queued claim this often (give or take a fifth), which also promotes it after an expiry.
 pub const TOUCH: Duration = Duration::from_secs(1);
 

@@ -119,6 +119,9 @@ pub struct Caps {
     pub outlives_process: bool,
     /// Whether tokens keep rising after the store lost all its data.
     pub durable_tokens: bool,
+    /// Within what time every call is answered, by an error if need be, so that its caller needs no timer for it; `None` where a
+    /// store that hangs may keep its caller waiting.
+    pub answers_within: Option<Duration>,
     /// Whether exclusion holds under every fault of the fault model, or but for declared ones.
     pub strict: bool,
 }
@@ -132,6 +135,7 @@ impl Caps {
             takeover: Takeover::Ttl,
             outlives_process: true,
             durable_tokens: true,
+            answers_within: None,
             strict: true,
         }
     }

@@ -202,7 +202,6 @@ impl Leased {
         let Leased { engine, lease, .. } = *self;
         let lost = lease.lost(engine.clock.now());
         let ended = engine.end(&lease).await?;
-        engine.returned(lease.id);
         match (lost, ended) {
             (Some(why), _) => Err(gone(why)),
             (None, Ended::NotHeld) => Err(gone(Why::Unknown)),

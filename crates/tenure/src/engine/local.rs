@@ -100,8 +100,7 @@ impl Engine {
     /// Ends a lease of the local tier that nobody holds, in the background.
     pub(super) fn give_back(&self, lease: &HeldLease) {
         self.keepalive.remove(&lease.id);
-        self.returning.lock().insert(lease.id, lease.names.first().clone());
-        self.reap(lease.id, lease.ttl());
+        self.reap(self.returning(lease));
     }
 
     /// Others wait for a lease: it goes to them when its guard is released, or at once where it has none.
@@ -215,16 +214,9 @@ impl Engine {
             Released::Handed => {}
             Released::Kept => self.keepalive.plan(lease.idle_at()),
             Released::Replaced => self.keepalive.remove(&lease.id),
-            Released::End => drop(self.returning.lock().insert(lease.id, lease.names.first().clone())),
+            Released::End => {}
         }
         released
-    }
-
-    /// The store has ended a lease that was given back, or its ttl has.
-    pub(super) fn returned(&self, lease: LeaseId) {
-        if let Some(name) = self.returning.lock().remove(&lease) {
-            self.cohorts.ended(&name, lease);
-        }
     }
 
     /// Passes on what a task was given and did not take.
@@ -243,7 +235,7 @@ impl Engine {
             drop(Pursuit::adopt(self, *adopted));
         }
         if let Some(lease) = replaces {
-            self.reap(lease, crate::limits::DEFAULT_TTL);
+            self.reap(self.orphan(lease, crate::limits::DEFAULT_TTL));
         }
     }
 }

@@ -25,6 +25,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
 use self::cohort::Cohorts;
@@ -39,8 +40,10 @@ use crate::clock::{Clock, Instant};
 use crate::error::{Error, Result};
 use crate::lease::{Claimed, Ended, Grant, HeldBy, Kept, Why};
 use crate::metrics::{Attempt, Metrics};
-use crate::name::Name;
 use crate::provider::{Event, Immediate, Keep, Listener, Provider};
+
+/// Events that are kept for claims whose answer is still to be read.
+const MOST_EARLY: usize = 1_024;
 
 /// What one [`Locks`](crate::Locks) and its guards share.
 pub(crate) struct Engine {
@@ -54,8 +57,6 @@ pub(crate) struct Engine {
     orphans: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Orphan>>>,
     waits: Waits,
     cohorts: Cohorts,
-    /// Names whose lease is on its way back to the store, to tell the local tier when it has arrived.
-    returning: Mutex<HashMap<LeaseId, Name, foldhash::fast::RandomState>>,
     running: Arc<AtomicBool>,
     closed: AtomicBool,
 }
@@ -66,25 +67,60 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// Where events find the claims that wait for them.
+/// Where events find the claims that wait for them: those that were found queued, since most never are.
 #[derive(Debug, Default)]
-pub(crate) struct Waits(Mutex<HashMap<LeaseId, Arc<Mailbox>, foldhash::fast::RandomState>>);
+pub(crate) struct Waits(Mutex<Mailboxes>);
+
+#[derive(Debug, Default)]
+struct Mailboxes {
+    open: HashMap<LeaseId, Arc<Mailbox>, foldhash::fast::RandomState>,
+    /// What came for claims whose answer, that they are queued, was still to be read. Lost when there is too much of it: then
+    /// the next touch of the claim finds what it has.
+    early: HashMap<LeaseId, Option<Box<Grant>>, foldhash::fast::RandomState>,
+}
 
 impl Waits {
     fn open(&self, lease: LeaseId) -> Arc<Mailbox> {
-        Arc::clone(self.0.lock().entry(lease).or_default())
+        let mut boxes = self.0.lock();
+        let early = boxes.early.remove(&lease);
+        let mailbox = Arc::clone(boxes.open.entry(lease).or_default());
+        if let Some(grant) = early {
+            mailbox.ring(grant);
+        }
+        mailbox
     }
 
     fn close(&self, lease: &LeaseId) {
-        self.0.lock().remove(lease);
+        self.0.lock().open.remove(lease);
     }
 
-    fn find(&self, lease: &LeaseId) -> Option<Arc<Mailbox>> {
-        self.0.lock().get(lease).cloned()
+    /// Tells the claim of its grant, with it if it came along.
+    fn ring(&self, lease: LeaseId, grant: Option<Box<Grant>>) {
+        let mailbox = {
+            let mut boxes = self.0.lock();
+            let Some(mailbox) = boxes.open.get(&lease) else {
+                if boxes.early.len() >= MOST_EARLY {
+                    boxes.early.clear();
+                }
+                boxes.early.insert(lease, grant);
+                return;
+            };
+            Arc::clone(mailbox)
+        };
+        mailbox.ring(grant);
     }
 
-    fn all(&self) -> Vec<Arc<Mailbox>> {
-        self.0.lock().values().cloned().collect()
+    /// Has the claim ask again.
+    fn nudge(&self, lease: &LeaseId) {
+        let mailbox = self.0.lock().open.get(lease).cloned();
+        if let Some(mailbox) = mailbox {
+            mailbox.ring(None);
+        }
+    }
+
+    fn ring_all(&self) {
+        let all: Vec<_> = self.0.lock().open.values().cloned().collect();
+        all.into_iter().for_each(|mailbox| mailbox.ring(None));
     }
 }
 
@@ -102,7 +138,6 @@ impl Engine {
             orphans: Arc::new(tokio::sync::Mutex::new(orphans)),
             waits: Waits::default(),
             cohorts: Cohorts::new(),
-            returning: Mutex::default(),
             running: Arc::default(),
             closed: AtomicBool::new(false),
         });
@@ -124,9 +159,9 @@ impl Engine {
             let _running = running;
             let reap = async {
                 let mut orphans = orphans.lock().await;
-                reaper::run(provider, clock, &mut orphans, left, |lease| {
+                reaper::run(provider, clock, &mut orphans, left, |name, lease| {
                     if let Some(engine) = for_reaper.upgrade() {
-                        engine.returned(lease);
+                        engine.cohorts.ended(name, lease);
                     }
                 })
                 .await;
@@ -174,7 +209,7 @@ impl Engine {
         self.start();
         let _given_up: Vec<GivenUp<'_>> = claims.iter_mut().map(|claim| self.give_up(claim)).collect();
         let mut strays =
-            Strays { engine: self, left: claims.iter().map(|claim| (claim.lease, claim.ttl)).collect() };
+            Strays { engine: self, left: claims.iter().map(|claim| self.orphan(claim.lease, claim.ttl)).collect() };
         let trip = self.provider.claim(&claims);
         let answers = self.answers("acquire", trip, self.clock.now()).await?;
         strays.left.clear();
@@ -188,7 +223,7 @@ impl Engine {
                 }
                 Ok(_) => None,
                 Err(error) => {
-                    strays.left.push((claim.lease, claim.ttl));
+                    strays.left.push(self.orphan(claim.lease, claim.ttl));
                     failed = Some(error);
                     None
                 }
@@ -231,7 +266,7 @@ impl Engine {
 
     /// Turns an offer into a lease of its full ttl.
     async fn confirm(&self, lease: LeaseId, ttl: Duration, until: Instant) -> Result<Claimed> {
-        let mut strays = Strays { engine: self, left: vec![(lease, ttl)] };
+        let mut strays = Strays::of(self, self.orphan(lease, ttl));
         let keeps = [Keep { lease, ttl, tokens: 0 }];
         match self.answer("acquire", self.provider.keep(&keeps), until).await? {
             Kept::Held(grant) => {
@@ -272,28 +307,41 @@ impl Engine {
             // Ended when the locks were closed: the store takes no more requests.
             return;
         }
-        self.reap(lease.id, lease.ttl());
+        self.reap(self.returning(lease));
+    }
+
+    /// A lease or claim that nobody waits for.
+    fn orphan(&self, lease: LeaseId, ttl: Duration) -> Orphan {
+        Orphan { lease, local: None, until: self.clock.now() + ttl }
+    }
+
+    /// A lease on its way back to the store.
+    fn returning(&self, lease: &HeldLease) -> Orphan {
+        Orphan { local: lease.names.single().cloned(), ..self.orphan(lease.id, lease.ttl()) }
     }
 
     /// Ends a lease or a claim that nobody waits for: at once where the store is in this process, else by the reaper.
-    fn reap(&self, lease: LeaseId, ttl: Duration) {
+    fn reap(&self, orphan: Orphan) {
         if let Some(immediate) = &self.immediate {
-            immediate.end(&lease);
+            immediate.end(&orphan.lease);
             return;
         }
-        self.reaper.take(Orphan { lease, until: self.clock.now() + ttl });
+        self.reaper.take(orphan);
     }
 
     /// Ends a lease at the store and says whether it was held.
     async fn end(self: &Arc<Self>, lease: &HeldLease) -> Result<Ended> {
         self.start();
-        let mut strays = Strays { engine: self, left: vec![(lease.id, lease.ttl())] };
+        let mut strays = Strays::of(self, self.returning(lease));
         self.keepalive.remove(&lease.id);
         self.let_go(lease, self.clock.now());
         let leases = [lease.id];
         let answer = self.answer("release", self.provider.end(&leases), Instant::NEVER).await;
         if answer.is_ok() {
             strays.left.clear();
+            if let Some(name) = lease.names.single() {
+                self.cohorts.ended(name, lease.id);
+            }
         }
         answer
     }
@@ -307,7 +355,7 @@ impl Engine {
             self.abandon(lease);
             lease.lose(Why::Store);
         }
-        self.waits.all().into_iter().for_each(|mailbox| mailbox.ring(None));
+        self.waits.ring_all();
         let left = self.reaper.left();
         let drained = tokio::select! {
             () = left.none() => true,
@@ -325,7 +373,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         // Every guard has a reference to its engine: what is left nobody holds.
         for lease in self.keepalive.all() {
-            self.reap(lease.id, lease.ttl());
+            self.reap(self.returning(&lease));
         }
         self.keepalive.stop();
     }
@@ -353,14 +401,18 @@ impl Drop for Running {
 /// Claims that are ended by the reaper if the call that made them is dropped.
 struct Strays<'a> {
     engine: &'a Engine,
-    left: Vec<(LeaseId, Duration)>,
+    left: SmallVec<[Orphan; 1]>,
+}
+
+impl<'a> Strays<'a> {
+    fn of(engine: &'a Engine, orphan: Orphan) -> Self {
+        Strays { engine, left: SmallVec::from([orphan]) }
+    }
 }
 
 impl Drop for Strays<'_> {
     fn drop(&mut self) {
-        for (lease, ttl) in self.left.drain(..) {
-            self.engine.reap(lease, ttl);
-        }
+        self.left.drain(..).for_each(|orphan| self.engine.reap(orphan));
     }
 }
 
@@ -383,11 +435,7 @@ impl Listener for Ear {
     fn on(&self, event: Event) {
         let Some(engine) = self.0.upgrade() else { return };
         match event {
-            Event::Granted(id, grant) => {
-                if let Some(mailbox) = engine.waits.find(&id) {
-                    mailbox.ring(grant);
-                }
-            }
+            Event::Granted(id, grant) => engine.waits.ring(id, grant),
             Event::Contended(id) => {
                 if let Some(lease) = engine.keepalive.find(&id) {
                     engine.contended(&lease);
@@ -395,18 +443,16 @@ impl Listener for Ear {
             }
             Event::Revoked(id) => engine.lost(&id, Why::Forced),
             Event::Lost(id, why) => engine.lost(&id, why),
-            Event::Resync => engine.waits.all().into_iter().for_each(|mailbox| mailbox.ring(None)),
+            Event::Resync => engine.waits.ring_all(),
         }
     }
 }
 
 impl Engine {
     fn lost(&self, id: &LeaseId, why: Why) {
-        if let Some(lease) = self.keepalive.find(id) {
-            self.lose(&lease, why);
-        }
-        if let Some(mailbox) = self.waits.find(id) {
-            mailbox.ring(None);
+        match self.keepalive.find(id) {
+            Some(lease) => self.lose(&lease, why),
+            None => self.waits.nudge(id),
         }
     }
 }

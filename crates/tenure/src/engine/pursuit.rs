@@ -149,9 +149,6 @@ impl Pursuit {
     /// `InvalidInput`; `Unavailable` when the store cannot be asked at first. Once queued, a store that fails is borne
     /// until the deadline.
     pub(crate) async fn run(&mut self, until: Instant, attempt: &mut Attempt<'_>) -> Result<Outcome> {
-        if self.claim.wait && self.mailbox.is_none() {
-            self.mailbox = Some(self.engine.waits.open(self.claim.lease));
-        }
         loop {
             match self.ask(until).await? {
                 Claimed::Granted(grant) => return Ok(self.granted(grant, false)),
@@ -164,6 +161,9 @@ impl Pursuit {
                 }
                 Claimed::Queued(place) => {
                     attempt.queued();
+                    if self.mailbox.is_none() {
+                        self.mailbox = Some(self.engine.waits.open(self.claim.lease));
+                    }
                     // Boxed: most claims never wait, and carry no room for it.
                     if let Some(outcome) = Box::pin(self.wait(place, until)).await? {
                         return Ok(outcome);
@@ -269,7 +269,6 @@ impl Pursuit {
     fn renew_claim(&mut self) {
         self.settle();
         self.claim.lease = LeaseId::random();
-        self.mailbox = Some(self.engine.waits.open(self.claim.lease));
     }
 
     /// Nothing is left to end at the store for the sake of this pursuit.
@@ -295,7 +294,7 @@ impl Pursuit {
 impl Drop for Pursuit {
     fn drop(&mut self) {
         if self.asked {
-            self.engine.reap(self.claim.lease, self.claim.ttl);
+            self.engine.reap(self.engine.orphan(self.claim.lease, self.claim.ttl));
         }
         self.settle();
     }

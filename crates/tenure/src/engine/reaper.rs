@@ -13,6 +13,7 @@ use crate::claim::LeaseId;
 use crate::clock::{Clock, Instant};
 use crate::error::Result;
 use crate::lease::Ended;
+use crate::name::Name;
 use crate::provider::Provider;
 
 /// Leases of one call.
@@ -25,9 +26,11 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A lease to end.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Orphan {
     pub(crate) lease: LeaseId,
+    /// The name of one of the local tier, which is told when it has ended.
+    pub(crate) local: Option<Name>,
     /// When its ttl has ended it anyway.
     pub(crate) until: Instant,
 }
@@ -90,7 +93,7 @@ pub(crate) async fn run(
     clock: Clock,
     orphans: &mut mpsc::UnboundedReceiver<Orphan>,
     left: Arc<Left>,
-    ended: impl Fn(LeaseId) + Send,
+    ended: impl Fn(&Name, LeaseId) + Send,
 ) {
     let mut batch: Vec<Orphan> = Vec::new();
     let mut pause = PAUSE.0;
@@ -111,8 +114,8 @@ pub(crate) async fn run(
         let mut answers = answers.into_iter();
         batch.retain(|orphan| {
             let settled = matches!(answers.next(), Some(Ok(_))) || orphan.until <= now;
-            if settled {
-                ended(orphan.lease);
+            if settled && let Some(name) = &orphan.local {
+                ended(name, orphan.lease);
             }
             !settled
         });

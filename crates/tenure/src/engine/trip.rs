@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::Engine;
 use crate::clock::Instant;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::provider::Fut;
 
-/// How long a trip may take: until the deadline of its wait, but no less than the first, so that a last try has its
-/// chance, and no more than the second, so that a store that hangs is told.
-const TRIP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// A trip may take until the deadline of its wait, but no less than this, so that a last try has its chance, and no more than
+/// [`limits::TRIP`], so that a store that hangs is told.
+const LEAST: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// The answer of a trip for one element.
@@ -40,7 +41,13 @@ impl Engine {
             // A store inside this process answers at once, and a timer would cost more than the trip.
             return Ok(trip.await);
         }
-        let within = self.clock.now().until(until).clamp(TRIP.0, TRIP.1);
+        let within = match until {
+            Instant::NEVER => limits::TRIP,
+            until => self.clock.now().until(until).clamp(LEAST, limits::TRIP),
+        };
+        if self.provider.caps().answers_within.is_some_and(|bound| bound <= within) {
+            return Ok(trip.await);
+        }
         let late = || Error::unavailable(operation, format!("the store did not answer within={within:?}"));
         tokio::time::timeout(within, trip).await.map_err(|_| late())
     }

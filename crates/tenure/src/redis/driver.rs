@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 use super::flight::{Crew, Flight};
@@ -20,7 +21,7 @@ use super::resp::{Args, Reply};
 use super::shared::Shared;
 use crate::claim::LeaseId;
 use crate::clock::Instant;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::name::Name;
 use crate::provider::Keep;
 
@@ -63,23 +64,61 @@ pub(super) async fn open(shared: &Shared, before: Option<&Session>) -> Result<Li
     Link::open(&Intro { target: &shared.target, channel: &channel, before, floor }).await
 }
 
-/// Starts the task on the caller's runtime.
-pub(super) fn start(shared: &Arc<Shared>, first: Option<Link>) -> AbortHandle {
-    shared.driven.store(true, Ordering::Release);
-    let driven = Driven(Arc::clone(shared));
-    tokio::spawn(run(driven, first)).abort_handle()
+/// Connects, and serves from then on: on a thread of its own where the caller's runtime has several, so that none of them is
+/// kept from its tasks, and as a task where it has one, so that no other thread has to be woken. The thread lasts until all is closed, the
+/// task as long as its runtime.
+///
+/// # Errors
+/// Those of connecting.
+pub(super) async fn start(shared: &Arc<Shared>) -> Result<()> {
+    if Handle::current().metrics().num_workers() == 1 {
+        let link = open(shared, None).await?;
+        resume(shared, Some(link));
+        return Ok(());
+    }
+    let (opened, is_open) = oneshot::channel();
+    let driven = Driven::new(shared);
+    let serve = async move {
+        let link = open(&driven.0, None).await;
+        let (link, result) = link.map_or_else(|error| (None, Err(error)), |link| (Some(link), Ok(())));
+        let is_wanted = opened.send(result).is_ok();
+        if is_wanted && link.is_some() {
+            run(driven, link).await;
+        }
+    };
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let thread = runtime.and_then(|runtime| {
+        let serve = move || runtime.block_on(serve);
+        std::thread::Builder::new().name("tenure-redis".to_owned()).spawn(serve)
+    });
+    thread.map_err(|error| Error::unavailable("connect", format!("no thread could be started: {error}")))?;
+    is_open.await.unwrap_or_else(|_| Err(Error::internal("connect", "the thread has ended")))
 }
 
-/// Lives as long as the task.
+/// Serves as a task of the caller's runtime.
+pub(super) fn resume(shared: &Arc<Shared>, first: Option<Link>) {
+    tokio::spawn(run(Driven::new(shared), first));
+}
+
+/// Lives as long as the driver.
 struct Driven(Arc<Shared>);
+
+impl Driven {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.driven.store(true, Ordering::Release);
+        Driven(Arc::clone(shared))
+    }
+}
 
 impl Drop for Driven {
     fn drop(&mut self) {
         self.0.driven.store(false, Ordering::Release);
+        // Whoever asks from now on sees that nobody drives.
+        self.0.refuse_jobs();
     }
 }
 
-/// The task: serves over one connection after the other until it is closed.
+/// The driver: serves over one connection after the other until it is closed.
 async fn run(driven: Driven, first: Option<Link>) {
     let shared = Arc::clone(&driven.0);
     let mut driver = Driver {
@@ -140,7 +179,7 @@ impl Driver {
                     }
                 }
                 () = shared.arrived.notified(), if self.flights.len() < FLIGHTS => {}
-                _ = tick.tick(), if !self.flights.is_empty() || !self.untold.is_empty() => self.look_around()?,
+                _ = tick.tick(), if !self.flights.is_empty() || !self.untold.is_empty() || !self.queue.is_empty() => self.look_around()?,
                 _ = look.tick() => self.add_own(vec![Ask::Command(Args::of(["INFO", "memory"]))]),
             }
         }
@@ -230,6 +269,8 @@ impl Driver {
         if self.flights.front().is_some_and(|flight| flight.sent.until(now) > timeout) {
             return Err(format!("no answer within={timeout:?}"));
         }
+        let on_board = self.flights.iter_mut().flat_map(|flight| &mut flight.jobs);
+        on_board.chain(&mut self.queue).for_each(|job| job.give_up(now));
         let mut asks = Vec::new();
         while let Some((since, lease)) = self.untold.front().copied() {
             if since.until(now) < TELL_AFTER {
@@ -313,13 +354,16 @@ impl Driver {
             if shared.closed.load(Ordering::Acquire) {
                 return None;
             }
+            self.collect();
+            let now = shared.clock.now();
+            self.queue.iter_mut().for_each(|job| job.give_up(now));
             if failures >= shared.target.attempts {
-                self.collect();
                 self.queue.drain(..).for_each(|job| job.fail("the server cannot be reached"));
             }
             tokio::select! {
                 done = &mut what => return Some(done),
                 () = shared.arrived.notified() => {}
+                () = tokio::time::sleep(TICK), if !self.queue.is_empty() => {}
             }
         }
     }

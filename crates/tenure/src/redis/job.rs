@@ -7,8 +7,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::resp::{Args, Reply};
 use crate::claim::{Claim, LeaseId};
+use crate::clock::Instant;
 use crate::error::{Error, Result};
 use crate::lease::{Claimed, Ended, Kept};
+use crate::limits;
 use crate::name::Names;
 use crate::provider::{Force, Forced, Keep};
 use crate::token::TokenBlock;
@@ -47,7 +49,10 @@ pub(super) struct Job {
     pub(super) parts: SmallVec<[Part; 1]>,
     /// How often its connection has failed.
     pub(super) tries: u32,
-    /// Nobody waits for the answers of a job of the driver's own.
+    /// When it must have been answered.
+    pub(super) until: Instant,
+    /// Whether it is one of the driver's own: nobody waits for its answers.
+    is_own: bool,
     reply: Option<oneshot::Sender<Answers>>,
     /// Its place among the claims that are on their way.
     _place: Option<OwnedSemaphorePermit>,
@@ -73,25 +78,37 @@ impl Job {
     pub(super) fn new(
         asks: impl IntoIterator<Item = Ask>,
         place: Option<OwnedSemaphorePermit>,
+        until: Instant,
     ) -> (Self, oneshot::Receiver<Answers>) {
         let (sender, receiver) = oneshot::channel();
-        (Job { parts: parts(asks), tries: 0, reply: Some(sender), _place: place }, receiver)
+        (Job { parts: parts(asks), tries: 0, until, is_own: false, reply: Some(sender), _place: place }, receiver)
     }
 
     /// A job of the driver's own.
     pub(super) fn own(asks: impl IntoIterator<Item = Ask>) -> Self {
-        Job { parts: parts(asks), tries: 0, reply: None, _place: None }
+        Job { parts: parts(asks), tries: 0, until: Instant::NEVER, is_own: true, reply: None, _place: None }
     }
 
     /// Whether nobody waits for the answers of a job that somebody waited for. What it may have taken is ended by who
     /// asked for it.
     pub(super) fn is_abandoned(&self) -> bool {
-        let has_left = self.reply.as_ref().is_some_and(oneshot::Sender::is_closed);
+        let has_left = !self.is_own && self.reply.as_ref().is_none_or(oneshot::Sender::is_closed);
         has_left && !self.parts.iter().any(|part| matches!(part.ask, Ask::End(_) | Ask::Force { .. }))
     }
 
     pub(super) fn is_own(&self) -> bool {
-        self.reply.is_none()
+        self.is_own
+    }
+
+    /// Tells its caller that there was no answer in time, if that is so. The job itself goes on: what it does is not known.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        if self.until > now {
+            return;
+        }
+        if let Some(reply) = self.reply.take() {
+            let late = || Error::unavailable("redis", format!("the server did not answer within={:?}", limits::TRIP));
+            let _ = reply.send(self.parts.iter().map(|_| Err(late())).collect());
+        }
     }
 
     pub(super) fn is_done(&self) -> bool {

@@ -26,7 +26,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use tokio::task::AbortHandle;
 
 use self::job::{Answer, Ask};
 use self::shared::Shared;
@@ -35,6 +34,7 @@ use crate::claim::{Claim, Digest, LeaseId};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::lease::{Claimed, Ended, Kept, Page, Query};
+use crate::limits;
 use crate::provider::{Caps, Force, Forced, Fut, Immediate, Keep, Listener, Load, Provider};
 
 /// Steps of one job: more go as several.
@@ -51,7 +51,7 @@ const CLOSE: Duration = Duration::from_secs(2);
 pub struct Redis {
     shared: Arc<Shared>,
     caps: Caps,
-    task: Mutex<Option<AbortHandle>>,
+    starting: Mutex<()>,
 }
 
 impl Redis {
@@ -64,22 +64,23 @@ impl Redis {
         let target = Target::parse(url)?;
         let [.., a, b, c, d, e, f, g, h] = LeaseId::random().to_bytes();
         let shared = Arc::new(Shared::new(target, clock, [a, b, c, d, e, f, g, h]));
-        let link = driver::open(&shared, None).await?;
+        driver::start(&shared).await?;
         let mut caps = Caps::new("redis");
         caps.strict = false;
-        let task = Mutex::new(Some(driver::start(&shared, Some(link))));
-        Ok(Redis { shared, caps, task })
+        caps.answers_within = Some(limits::TRIP);
+        Ok(Redis { shared, caps, starting: Mutex::new(()) })
     }
 
     /// Drives on the caller's runtime when the one before is gone.
     fn start(&self) {
-        let is_needed = || !self.shared.driven.load(Ordering::Acquire) && !self.shared.closed.load(Ordering::Acquire);
-        if !is_needed() {
-            return;
-        }
-        let mut task = self.task.lock();
+        let is_needed = || {
+            !self.shared.driven.load(Ordering::Acquire) && !self.shared.closed.load(Ordering::Acquire)
+        };
         if is_needed() {
-            *task = Some(driver::start(&self.shared, None));
+            let _one_at_a_time = self.starting.lock();
+            if is_needed() {
+                driver::resume(&self.shared, None);
+            }
         }
     }
 
@@ -91,7 +92,6 @@ impl Redis {
         claims: bool,
         of: impl Fn(Answer) -> Option<T>,
     ) -> Vec<Result<T>> {
-        self.start();
         let mut answers = Vec::with_capacity(asks.len());
         let mut jobs = SmallVec::<[_; 1]>::new();
         while asks.len() > 0 {
@@ -99,6 +99,8 @@ impl Redis {
             let job = self.shared.send(asks.by_ref().take(steps), if claims { steps } else { 0 });
             jobs.push((steps, job.await));
         }
+        // After the jobs are there: a driver that ends refuses those that it sees.
+        self.start();
         let of = |answer| of(answer).ok_or_else(|| Error::internal("redis", "a wrong answer"));
         for (steps, job) in jobs {
             let job = match job {
@@ -151,9 +153,7 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        if let Some(task) = self.task.lock().take() {
-            task.abort();
-        }
+        self.shared.close();
     }
 }
 

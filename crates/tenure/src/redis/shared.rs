@@ -10,8 +10,9 @@ use super::desk::Desk;
 use super::job::{Answer, Answers, Ask, Job};
 use super::url::Target;
 use super::words::Listener;
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::provider::Load;
 
 /// What callers and the driver share.
@@ -75,14 +76,15 @@ impl Shared {
         {
             return Err(Error::unavailable("redis", error.what().to_owned()));
         }
-        let place = if claims == 0 { None } else { Some(self.place(claims).await?) };
-        let (job, answers) = Job::new(asks, place);
+        let until = self.clock.now() + limits::TRIP;
+        let place = if claims == 0 { None } else { Some(self.place(claims, until).await?) };
+        let (job, answers) = Job::new(asks, place, until);
         self.submit(job);
         Ok(answers)
     }
 
     /// Places for so many claims, as soon as there are.
-    async fn place(&self, claims: usize) -> Result<OwnedSemaphorePermit> {
+    async fn place(&self, claims: usize, until: Instant) -> Result<OwnedSemaphorePermit> {
         // A job that is greater than the window has all of it.
         let wanted = u32::try_from(claims.min(self.target.window)).unwrap_or(u32::MAX);
         if let Ok(place) = Arc::clone(&self.places).try_acquire_many_owned(wanted) {
@@ -90,7 +92,12 @@ impl Shared {
             return Ok(place);
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
-        Arc::clone(&self.places).acquire_many_owned(wanted).await.map_err(|_| closed())
+        tokio::select! {
+            place = Arc::clone(&self.places).acquire_many_owned(wanted) => place.map_err(|_| closed()),
+            () = self.clock.sleep_until(until) => {
+                Err(Error::unavailable("redis", "as many claims as the window has places for wait for the server"))
+            }
+        }
     }
 
     /// How much of the window is in use.
@@ -119,6 +126,12 @@ impl Shared {
     /// Moves what was asked since the last call to `jobs`, which is empty.
     pub(super) fn take_jobs(&self, jobs: &mut Vec<Job>) {
         std::mem::swap(&mut *self.jobs.lock(), jobs);
+    }
+
+    /// Answers what nobody drives any more with an error.
+    pub(super) fn refuse_jobs(&self) {
+        let jobs = std::mem::take(&mut *self.jobs.lock());
+        jobs.into_iter().for_each(|job| job.fail("the connection is closed"));
     }
 
     /// Ends the driver; what is left is answered with an error.
