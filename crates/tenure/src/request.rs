@@ -191,7 +191,11 @@ impl<'a> Request<'a> {
     /// Takes a lease of the name that has stayed in the process.
     fn take_kept(&self) -> Option<Hold> {
         let shared = &self.locks.0;
-        if shared.engine.immediate.is_some() || !shared.engine.keeps() || !self.slip.is_plain() || !shared.engine.is_open() {
+        if shared.engine.immediate.is_some()
+            || !shared.engine.keeps()
+            || !self.slip.is_plain()
+            || !shared.engine.is_open()
+        {
             return None;
         }
         let name = self.slip.names().single()?;

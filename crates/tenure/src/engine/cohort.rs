@@ -207,7 +207,8 @@ impl Cohorts {
     pub(crate) fn retire(&self, lease: &HeldLease, wanted: impl Fn(&HeldLease) -> bool) -> bool {
         let mut shard = self.shard(lease.names.first()).lock();
         let Some(cohort) = shard.get_mut(lease.names.first()) else { return false };
-        let is_it = matches!(&cohort.phase, Phase::Kept { lease: kept, .. } if kept.id == lease.id && wanted(kept));
+        let is_it =
+            matches!(&cohort.phase, Phase::Kept { lease: kept, .. } if kept.id == lease.id && wanted(kept));
         if is_it {
             cohort.phase = Phase::Ending(lease.id);
         }
@@ -259,7 +260,8 @@ impl Cohorts {
     }
 
     fn is_cooling(&self, name: &Name, now: Instant) -> bool {
-        self.cooling_ns.load(Ordering::Relaxed) > now.as_nanos() && self.cooling.lock().get(name).is_some_and(|until| *until > now)
+        self.cooling_ns.load(Ordering::Relaxed) > now.as_nanos()
+            && self.cooling.lock().get(name).is_some_and(|until| *until > now)
     }
 
     /// A task releases the lease. `usable` says that it has not been lost and lasts long enough for another holder.

@@ -14,6 +14,9 @@ use crate::name::Names;
 /// For how long a sticky lease stays with a process that does not use it.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// With this much left, work may begin: a lease that has less is renewed, or claimed anew, first.
+pub(super) const ENOUGH: Duration = Duration::from_secs(1);
+
 /// The state of one lease, shared by its guard, the renewals and the local tier.
 ///
 /// Validity is a comparison with the clock at every use, never a flag alone: a starved runtime cannot make a lost lease
@@ -42,9 +45,10 @@ pub(crate) struct HeldLease {
 }
 
 impl HeldLease {
-    /// A lease that was granted. `confirm` renews it at once, as an offer needs.
-    pub(crate) fn new(id: LeaseId, grant: &Grant, ttl: Duration, now: Instant, confirm: bool) -> Self {
-        let due = if confirm { now } else { now + ttl / 3 };
+    /// A lease that was granted. An `offer` lasts less than the ttl until it is renewed; most are over before they have to be.
+    pub(crate) fn new(id: LeaseId, grant: &Grant, ttl: Duration, now: Instant, offer: bool) -> Self {
+        let lasts = if offer { now.until(grant.deadline).min(ttl) } else { ttl };
+        let due = now + lasts / 3;
         let due = if grant.deadline == Instant::NEVER { Instant::NEVER } else { due };
         HeldLease {
             id,
@@ -124,7 +128,8 @@ impl HeldLease {
 
     /// Whether it can be handed to another holder: it is neither lost nor in doubt, and lasts for a while.
     pub(crate) fn is_usable(&self, now: Instant) -> bool {
-        self.lost(now).is_none() && !self.is_doubtful() && now.until(self.deadline()) >= self.ttl() / 4
+        let enough = (self.ttl() / 4).min(ENOUGH);
+        self.lost(now).is_none() && !self.is_doubtful() && now.until(self.deadline()) >= enough
     }
 
     /// Whether it stays with this process when it is released.

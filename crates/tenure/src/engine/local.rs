@@ -153,8 +153,8 @@ impl Engine {
             return Ok(None);
         };
         match pursuit.run(until, attempt).await? {
-            Outcome::Granted { grant, confirm } => {
-                let lease = self.hold(pursuit.lease(), &grant, pursuit.ttl(), confirm);
+            Outcome::Granted { grant, offer } => {
+                let lease = self.hold(pursuit.lease(), &grant, pursuit.ttl(), offer);
                 let (token, rest) = grant.tokens.take();
                 self.cohorts.arrived(name, &lease, rest);
                 role.played = true;

@@ -196,8 +196,8 @@ impl Engine {
         let (claim, _given_up) = self.giving_up(claim);
         let mut pursuit = Pursuit::new(self, claim);
         match pursuit.run(until, attempt).await? {
-            Outcome::Granted { grant, confirm } => {
-                let lease = self.hold(pursuit.lease(), &grant, ttl, confirm);
+            Outcome::Granted { grant, offer } => {
+                let lease = self.hold(pursuit.lease(), &grant, ttl, offer);
                 Ok(Some(Hold::direct(self, lease, grant.tokens.first())))
             }
             Outcome::Busy(_) => Ok(None),
@@ -208,8 +208,10 @@ impl Engine {
     pub(crate) async fn each(self: &Arc<Self>, mut claims: Vec<Claim>) -> Result<Vec<Option<Hold>>> {
         self.start();
         let _given_up: Vec<GivenUp<'_>> = claims.iter_mut().map(|claim| self.give_up(claim)).collect();
-        let mut strays =
-            Strays { engine: self, left: claims.iter().map(|claim| self.orphan(claim.lease, claim.ttl)).collect() };
+        let mut strays = Strays {
+            engine: self,
+            left: claims.iter().map(|claim| self.orphan(claim.lease, claim.ttl)).collect(),
+        };
         let trip = self.provider.claim(&claims);
         let answers = self.answers("acquire", trip, self.clock.now()).await?;
         strays.left.clear();
@@ -246,8 +248,8 @@ impl Engine {
         let (claim, _given_up) = self.giving_up(claim);
         let mut pursuit = Pursuit::new(self, claim).for_another();
         match pursuit.run(until, attempt).await? {
-            Outcome::Granted { grant, confirm: false } => Ok(Claimed::Granted(grant)),
-            Outcome::Granted { confirm: true, .. } => self.confirm(pursuit.lease(), ttl, until).await,
+            Outcome::Granted { grant, offer: false } => Ok(Claimed::Granted(grant)),
+            Outcome::Granted { offer: true, .. } => self.confirm(pursuit.lease(), ttl, until).await,
             Outcome::Busy(held_by) => Ok(Claimed::Busy(held_by)),
         }
     }
@@ -277,8 +279,8 @@ impl Engine {
         }
     }
 
-    fn hold(self: &Arc<Self>, id: LeaseId, grant: &Grant, ttl: Duration, confirm: bool) -> Arc<HeldLease> {
-        let lease = Arc::new(HeldLease::new(id, grant, ttl, self.clock.now(), confirm));
+    fn hold(self: &Arc<Self>, id: LeaseId, grant: &Grant, ttl: Duration, offer: bool) -> Arc<HeldLease> {
+        let lease = Arc::new(HeldLease::new(id, grant, ttl, self.clock.now(), offer));
         tracing::debug!(lock.name = %lease.names, lock.token = %grant.tokens.first(), lock.lease = %id.digest(),
             lock.provider = self.provider.caps().provider, "granted");
         self.keepalive.add(Arc::clone(&lease));

@@ -6,6 +6,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::Engine;
+use super::held::ENOUGH;
 use crate::claim::{Claim, LeaseId};
 use crate::clock::Instant;
 use crate::error::{ErrorKind, Result};
@@ -14,9 +15,6 @@ use crate::limits;
 use crate::metrics::Attempt;
 use crate::provider::Keep;
 use crate::sync::Mutex;
-
-/// With this much of an offer left the work starts at the push; else only after a `keep`.
-const ENOUGH: Duration = Duration::from_secs(1);
 
 /// How often the first waiter of a store in this process looks before it sleeps, some microseconds in all: to be woken costs
 /// more than a short section.
@@ -28,8 +26,8 @@ const PAST_EXPIRY: Duration = Duration::from_millis(2);
 /// The answers of a pursuit.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Granted. `confirm`: it is an offer that must be kept at once.
-    Granted { grant: Grant, confirm: bool },
+    /// Granted. `offer`: it must be kept before it runs out, well before the ttl.
+    Granted { grant: Grant, offer: bool },
     /// Not granted in time.
     Busy(HeldBy),
 }
@@ -251,9 +249,9 @@ impl Pursuit {
         Ok(())
     }
 
-    fn granted(&mut self, grant: Grant, confirm: bool) -> Outcome {
+    fn granted(&mut self, grant: Grant, offer: bool) -> Outcome {
         self.settle();
-        Outcome::Granted { grant, confirm }
+        Outcome::Granted { grant, offer }
     }
 
     /// Every second, give or take a fifth so that waiters spread; the head also when the lease in its way runs out.

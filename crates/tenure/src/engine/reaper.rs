@@ -16,8 +16,8 @@ use crate::lease::Ended;
 use crate::name::Name;
 use crate::provider::Provider;
 
-/// Leases of one call.
-const BATCH: usize = 256;
+/// Leases of one call. A store may cut it into several, which then are on their way together.
+const BATCH: usize = 1_024;
 
 /// The pause after a failed call, doubling up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));

@@ -178,15 +178,11 @@ impl Flight {
         Args::default().write(out, &[b"HMGET", meta.as_bytes(), b"epoch", b"replid"]);
         Args::default().write(out, &[b"INFO", b"replication"]);
         Args::default().write(out, &[b"HINCRBY", meta.as_bytes(), b"ctr", tokens.to_string().as_bytes()]);
-        let mut key = format!("{}l:", crew.prefix);
-        let length = key.len();
+        let mut set = Args::default();
         for claim in claims() {
-            key.truncate(length);
-            key.push_str(claim.names.first().as_str());
-            let ttl = claim.ttl.as_millis().to_string();
-            let value = words::thin(claim, crew.listener);
-            let words: [&[u8]; 6] = [b"SET", key.as_bytes(), &value, b"NX", b"PX", ttl.as_bytes()];
-            Args::default().write(out, &words);
+            set.clear();
+            words::take(&mut set, crew.prefix, claim, crew.listener);
+            set.write(out, &[]);
         }
         Args::default().write(out, &[b"EXEC"]);
     }

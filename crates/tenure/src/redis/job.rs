@@ -81,7 +81,10 @@ impl Job {
         until: Instant,
     ) -> (Self, oneshot::Receiver<Answers>) {
         let (sender, receiver) = oneshot::channel();
-        (Job { parts: parts(asks), tries: 0, until, is_own: false, reply: Some(sender), _place: place }, receiver)
+        (
+            Job { parts: parts(asks), tries: 0, until, is_own: false, reply: Some(sender), _place: place },
+            receiver,
+        )
     }
 
     /// A job of the driver's own.
@@ -106,7 +109,9 @@ impl Job {
             return;
         }
         if let Some(reply) = self.reply.take() {
-            let late = || Error::unavailable("redis", format!("the server did not answer within={:?}", limits::TRIP));
+            let late = || {
+                Error::unavailable("redis", format!("the server did not answer within={:?}", limits::TRIP))
+            };
             let _ = reply.send(self.parts.iter().map(|_| Err(late())).collect());
         }
     }

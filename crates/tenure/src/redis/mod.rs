@@ -73,9 +73,8 @@ impl Redis {
 
     /// Drives on the caller's runtime when the one before is gone.
     fn start(&self) {
-        let is_needed = || {
-            !self.shared.driven.load(Ordering::Acquire) && !self.shared.closed.load(Ordering::Acquire)
-        };
+        let is_needed =
+            || !self.shared.driven.load(Ordering::Acquire) && !self.shared.closed.load(Ordering::Acquire);
         if is_needed() {
             let _one_at_a_time = self.starting.lock();
             if is_needed() {

@@ -85,16 +85,20 @@ impl Args {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         self.bytes.reserve(length + 24);
         self.bytes.put_u8(b'$');
-        digits(&mut self.bytes, length as u64);
+        self.bytes.put_slice(digits(&mut [0; 20], length as u64));
         self.bytes.put_slice(b"\r\n");
         parts.iter().for_each(|part| self.bytes.put_slice(part));
         self.bytes.put_slice(b"\r\n");
     }
 
     pub(super) fn number(&mut self, number: u64) {
-        let mut text = BytesMut::with_capacity(20);
-        digits(&mut text, number);
-        self.push(&text);
+        let mut text = [0; 20];
+        self.push(digits(&mut text, number));
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.count = 0;
     }
 
     /// Writes them as one command, behind `first`.
@@ -105,7 +109,8 @@ impl Args {
     /// Writes several lists of arguments as one command, behind `first`.
     pub(super) fn write_all(out: &mut BytesMut, first: &[&[u8]], rest: &[&Args]) {
         out.put_u8(b'*');
-        digits(out, (first.len() + rest.iter().map(|args| args.count).sum::<usize>()) as u64);
+        let count = first.len() + rest.iter().map(|args| args.count).sum::<usize>();
+        out.put_slice(digits(&mut [0; 20], count as u64));
         out.put_slice(b"\r\n");
         let mut head = Args { bytes: std::mem::take(out), count: 0 };
         first.iter().for_each(|arg| head.push(arg));
@@ -114,8 +119,8 @@ impl Args {
     }
 }
 
-fn digits(out: &mut BytesMut, number: u64) {
-    let mut text = [0; 20];
+/// A number in decimal digits, written at the end of `text`.
+fn digits(text: &mut [u8; 20], number: u64) -> &[u8] {
     let (mut at, mut left) = (text.len(), number);
     loop {
         at -= 1;
@@ -127,7 +132,7 @@ fn digits(out: &mut BytesMut, number: u64) {
             break;
         }
     }
-    out.put_slice(text.get(at..).unwrap_or_default());
+    text.get(at..).unwrap_or_default()
 }
 
 /// Reads replies out of what has come.

@@ -26,7 +26,7 @@ if ends > 0 then
   for i = 1, ends do keys[i] = base .. 'l:' .. sub(ARGV[at + i - 1], 33) end
   local held = call('MGET', unpack(keys))
   for i = 1, ends do
-    local own = is_thin_of(held[i], sub(ARGV[at + i - 1], 1, 16))
+    local own = held[i] and sub(held[i], 2, 17) == sub(ARGV[at + i - 1], 1, 16) and sub(held[i], 1, 1) == 'T'
     if own then free[#free + 1] = keys[i] end
     answers[i] = own and 1 or 0
   end
@@ -80,25 +80,33 @@ while at <= #ARGV do
     end
   elseif kind == 'claim' then
     local proc = text()
-    local c = { proc = proc, mode = text(), take = number(), of = number(), pick = number(), ttl = number(),
-      linger = number(), want = number(), origin = text(), meta = text() }
+    local c = { proc = proc, mode = text(), take = number(), of = number(), pick = number() }
+    local ttl = text()
+    c.ttl, c.linger = tonumber(ttl), number()
+    c.want, c.origin, c.meta = number(), text(), text()
     local wait = text() == 'w'
     local revocable = number()
     local seen = { epoch = number(), ctr = number(), count = number() }
     local replaces = {}
     for i = 1, number() do replaces[i] = { id = text(), names = list() } end
     c.names = list()
-    local plain = c.mode == 'x' and c.pick == 0 and c.linger == 0 and c.origin == 'l' and #replaces == 0
+    local plain = c.mode == 'x' and c.pick == 0 and c.linger == 0 and c.origin == 'l'
     local keys = {}
     if plain then
       for i, name in ipairs(c.names) do keys[i] = base .. 'l:' .. name end
-      plain = call('EXISTS', base .. 'c:' .. id, unpack(keys)) == 0
+      if #replaces == 0 then
+        plain = call('EXISTS', base .. 'c:' .. id, unpack(keys)) == 0
+      else
+        -- The one that this process gave back a moment ago.
+        local own = #replaces == 1 and #keys == 1 and call('GET', keys[1])
+        plain = is_thin_of(own, replaces[1].id) and call('EXISTS', base .. 'c:' .. id) == 0
+      end
     end
     if plain then
       local own = incarnation()
       local ctr = call('HINCRBY', KEYS[1], 'ctr', c.want) - c.want + 1
       local v = 'T' .. id .. proc .. pack('>I4I8I4I4I2', c.ttl, clock(), own, ctr, #c.names + revocable) .. c.meta
-      for _, key in ipairs(keys) do call('SET', key, v, 'PX', c.ttl) end
+      for _, key in ipairs(keys) do call('SET', key, v, 'PX', ttl) end
       answer = { 'G', {}, own, ctr, c.want, c.ttl, 0, 0, 0 }
     else
       answer = slow().claim(id, c, wait, replaces, seen)

@@ -18,17 +18,23 @@ use crate::token::{Epoch, FencingToken, TokenBlock};
 /// Who is told what the store has to say to this process: the end of the channel's name.
 pub(super) type Listener = [u8; 8];
 
-/// What a lease's key holds where its name is thin, as long as its token is not known to it.
-pub(super) fn thin(claim: &Claim, listener: &Listener) -> Vec<u8> {
-    let mut value = Vec::with_capacity(47);
-    value.push(b'T');
-    value.extend_from_slice(&claim.lease.to_bytes());
-    value.extend_from_slice(listener);
-    value.extend_from_slice(&u32::try_from(claim.ttl.as_millis()).unwrap_or(u32::MAX).to_be_bytes());
-    value.extend_from_slice(&[0; 16]);
-    value.extend_from_slice(&(1 | revocable(claim)).to_be_bytes());
-    value.extend_from_slice(meta_text(claim.meta.as_deref()).as_bytes());
-    value
+/// Sets a lease's key to what it holds where its name is thin, as long as its token is not known to it.
+pub(super) fn take(args: &mut Args, prefix: &str, claim: &Claim, listener: &Listener) {
+    let ttl = u32::try_from(claim.ttl.as_millis()).unwrap_or(u32::MAX);
+    args.push(b"SET");
+    args.push_parts(&[prefix.as_bytes(), b"l:", claim.names.first().as_str().as_bytes()]);
+    args.push_parts(&[
+        b"T",
+        &claim.lease.to_bytes(),
+        listener,
+        &ttl.to_be_bytes(),
+        &[0; 16],
+        &(1 | revocable(claim)).to_be_bytes(),
+        meta_text(claim.meta.as_deref()).as_bytes(),
+    ]);
+    args.push(b"NX");
+    args.push(b"PX");
+    args.number(ttl.into());
 }
 
 /// Beside the number of names of a thin record.
