@@ -35,7 +35,13 @@ if ends > 0 then
     local of = ARGV[at + i - 1]
     if answers[i] == 0 then
       insist()
-      answers[i] = slow().finish(sub(of, 1, 16), { sub(of, 33) }, sub(of, 17, 32))
+      local id = sub(of, 1, 16)
+      if (not held[i] or sub(held[i], 1, 1) == 'T') and call('EXISTS', base .. 'c:' .. id) == 0 then
+        -- Over before: the next claim of its process has replaced it, or its ttl has ended it.
+        call('SET', base .. 'c:' .. id, 'Eu', 'PX', REMEMBER)
+      else
+        answers[i] = slow().finish(id, { sub(of, 33) }, sub(of, 17, 32))
+      end
     end
   end
   at = at + ends
