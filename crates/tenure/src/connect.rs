@@ -16,6 +16,7 @@ impl Locks {
     /// - `memory:` inside this process;
     /// - `file:///var/lib/tenure` a directory that the processes of one host share;
     /// - `redis://127.0.0.1:6379` a Redis server from 7.0 on, with the feature `redis`; `rediss:` over TLS, `redis+unix:` a socket;
+    /// - `postgres://user@127.0.0.1/database` a PostgreSQL database, with the feature `postgres`;
     /// - `http://127.0.0.1:7700` a `tenure serve`, with the feature `http`.
     ///
     /// # Errors
@@ -39,10 +40,12 @@ impl Locks {
             "redis" | "rediss" | "redis+unix" => {
                 Arc::new(crate::redis::Redis::connect(url, settings.clock).await?)
             }
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => crate::postgres::connect(url, settings.clock).await?,
             // The URL itself is not shown: it may carry a password.
             _ => {
                 let what = format!(
-                    "no provider for this url; known are memory: file: redis: http: scheme={scheme:?}"
+                    "no provider for this url; known are memory: file: redis: postgres: http: scheme={scheme:?}"
                 );
                 return Err(Error::invalid("url", what));
             }

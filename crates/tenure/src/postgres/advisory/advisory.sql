@@ -1,0 +1,2 @@
+-- The schema of the mode advisory, version 2.
+select;

@@ -1,0 +1,35 @@
+//! Leases in PostgreSQL: the provider where a database is already there.
+//!
+//! A database keeps its leases in one of two modes, which is recorded in it. *advisory*: session advisory locks on
+//! connections of this process (`advisory/`); *rows*: rows of a table (`rows/`), which outlive a connection. What both share
+//! is here: the URL, connections, the schema and the identity of the store. `docs/postgres.md` tells how to run it, and
+//! `docs/adr/0004-postgres.md` why it is so.
+
+mod link;
+mod schema;
+mod tls;
+mod url;
+
+use std::sync::Arc;
+
+use self::link::Link;
+use self::url::{Mode, Target};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::provider::Provider;
+
+/// Connects to the database of a URL, in the mode that is recorded there; `docs/postgres.md` has the options.
+///
+/// # Errors
+/// `InvalidInput` when the URL, the login, the mode or the server is of no use; `Unavailable` when the server cannot be
+/// reached.
+pub async fn connect(url: &str, clock: Clock) -> Result<Arc<dyn Provider>> {
+    let target = Target::parse(url)?;
+    let link = Link::open(&target, Box::new(|_, _| ())).await?;
+    let identity = schema::prepare(&link, target.mode).await?;
+    let _ = (clock, identity.epoch);
+    match identity.mode {
+        Mode::Advisory => Err(Error::invalid("url", "the mode advisory is not there yet")),
+        Mode::Rows => Err(Error::invalid("url", "the mode rows is not there yet")),
+    }
+}
