@@ -6,6 +6,7 @@
 //! `docs/adr/0004-postgres.md` why it is so.
 
 mod link;
+mod rows;
 mod schema;
 mod tls;
 mod url;
@@ -27,9 +28,9 @@ pub async fn connect(url: &str, clock: Clock) -> Result<Arc<dyn Provider>> {
     let target = Target::parse(url)?;
     let link = Link::open(&target, Box::new(|_, _| ())).await?;
     let identity = schema::prepare(&link, target.mode).await?;
-    let _ = (clock, identity.epoch);
+    let _ = identity.epoch;
     match identity.mode {
         Mode::Advisory => Err(Error::invalid("url", "the mode advisory is not there yet")),
-        Mode::Rows => Err(Error::invalid("url", "the mode rows is not there yet")),
+        Mode::Rows => Ok(Arc::new(rows::Rows::connect(target, clock).await?)),
     }
 }

@@ -10,12 +10,15 @@ use url::Url;
 use crate::error::{Error, Result};
 
 /// Where the server is, who asks, and how.
+#[derive(Clone)]
 pub(super) struct Target {
     /// What is tokio-postgres's: hosts, user, password, database. Never shown.
     pub(super) config: Config,
     pub(super) tls: Tls,
     /// The mode that the URL asks for. Without one the database's own is followed.
     pub(super) mode: Option<Mode>,
+    /// The server itself, where the rest leads through a pool: what is pushed comes from there.
+    pub(super) listen: Option<Box<Target>>,
     /// How long an answer may take before the connection is given up. Default 5 s.
     pub(super) timeout: Duration,
     /// How long it may take to connect. Default 5 s.
@@ -85,6 +88,7 @@ impl Target {
             config: Config::new(),
             tls: Tls { mode: TlsMode::Prefer, authority: None },
             mode: None,
+            listen: None,
             timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
         };
@@ -115,6 +119,7 @@ impl Target {
             "connect_timeout_ms" => {
                 self.connect_timeout = millis(value, "connect_timeout_ms is from 10 to 60000")?
             }
+            "listen" => self.listen = Some(Box::new(Target::parse(value)?)),
             "sslrootcert" => self.tls.authority = Some(PathBuf::from(value)),
             "sslmode" => {
                 self.tls.mode = match value {

@@ -11,7 +11,7 @@ use tenure::provider::{Fut, Provider};
 use tenure::redis::Redis;
 use tenure::{Clock, Locks, Settings};
 use tenure_server::Config;
-use tenure_testkit::{RedisServer, Relay, Stand, TcpProxy, Time, seed};
+use tenure_testkit::{PgBouncer, PostgresServer, RedisServer, Relay, Stand, TcpProxy, Time, seed};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -232,5 +232,72 @@ impl Stand for ChaosStand {
 impl Drop for ChaosStand {
     fn drop(&mut self) {
         self.forgetting.abort();
+    }
+}
+
+/// A database of its own on a PostgreSQL server that all tests share, in the mode of rows. Every process of a test connects
+/// anew.
+pub(crate) struct RowsStand(String, Clock);
+
+/// The server that the tests share. It ends with the process of the tests.
+pub(crate) fn postgres() -> &'static PostgresServer {
+    static SERVER: OnceLock<PostgresServer> = OnceLock::new();
+    SERVER.get_or_init(PostgresServer::start)
+}
+
+/// A pool in front of it, in transaction mode.
+fn pool() -> &'static PgBouncer {
+    static POOL: OnceLock<PgBouncer> = OnceLock::new();
+    POOL.get_or_init(|| PgBouncer::start(postgres(), 3))
+}
+
+/// How many rows a database has; ended claims, which are remembered for a minute, apart.
+pub(crate) fn rows_of(server: &PostgresServer, database: &str) -> u64 {
+    let count = "select (select count(*) from tenure.leases) + (select count(*) from tenure.places)";
+    server.sql(database, count).parse().expect("it is a number")
+}
+
+impl Stand for RowsStand {
+    fn start(clock: Clock) -> Fut<'static, Self> {
+        Box::pin(async move { RowsStand(postgres().database(), clock) })
+    }
+
+    fn time() -> Time {
+        Time::Real
+    }
+
+    fn open(&self) -> Fut<'_, Arc<dyn Provider>> {
+        Box::pin(async {
+            let url = format!("{}?mode=rows", postgres().url(&self.0));
+            tenure::postgres::connect(&url, self.1).await.expect("the server is there")
+        })
+    }
+
+    fn records(&self) -> Fut<'_, Option<u64>> {
+        Box::pin(async { Some(rows_of(postgres(), &self.0)) })
+    }
+}
+
+/// The same through a pool in transaction mode, which hears what is pushed from the server itself.
+pub(crate) struct PooledRowsStand(String, Clock);
+
+impl Stand for PooledRowsStand {
+    fn start(clock: Clock) -> Fut<'static, Self> {
+        Box::pin(async move { PooledRowsStand(postgres().database(), clock) })
+    }
+
+    fn time() -> Time {
+        Time::Real
+    }
+
+    fn open(&self) -> Fut<'_, Arc<dyn Provider>> {
+        Box::pin(async {
+            let url = format!("{}?mode=rows&listen={}", pool().url(&self.0), postgres().url(&self.0));
+            tenure::postgres::connect(&url, self.1).await.expect("the server is there")
+        })
+    }
+
+    fn records(&self) -> Fut<'_, Option<u64>> {
+        Box::pin(async { Some(rows_of(postgres(), &self.0)) })
     }
 }

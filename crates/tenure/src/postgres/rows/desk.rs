@@ -3,18 +3,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
 use super::words;
-use crate::claim::{Claim, LeaseId, Origin};
+use crate::claim::{Claim, LeaseId, Origin, Pick};
 use crate::clock::Instant;
 use crate::limits;
 use crate::name::Names;
 use crate::provider::{Event, Listener};
-use crate::token::TokenBlock;
 
 /// Shards, so that tasks that take and release locks seldom meet. A power of two.
 const SHARDS: usize = 16;
@@ -24,15 +22,16 @@ const SHARDS: usize = 16;
 pub(super) struct Desk {
     shards: [Mutex<HashMap<LeaseId, Known, foldhash::fast::RandomState>>; SHARDS],
     listeners: RwLock<Vec<Arc<dyn Listener>>>,
-    /// The greatest epoch seen: no later one may be below it.
-    floor: AtomicU32,
 }
 
 /// A claim of this process.
 #[derive(Debug, Clone)]
 struct Known {
     names: Names,
-    tokens: Option<TokenBlock>,
+    /// Whether it takes all of them or some.
+    has_all: bool,
+    /// Whether it was granted.
+    was_held: bool,
     /// Of a waiting claim: when the last request was sent that found it so, for no grant that is pushed is older. Of a
     /// lease: its deadline.
     at: Instant,
@@ -72,22 +71,21 @@ impl Desk {
         }
     }
 
-    /// The greatest epoch of any token seen.
-    pub(super) fn floor(&self) -> u32 {
-        self.floor.load(Ordering::Acquire)
-    }
-
-    /// A claim is about to be sent.
-    pub(super) fn expect(&self, claim: &Claim) {
+    /// A claim is about to be sent; whether it was before.
+    pub(super) fn expect(&self, claim: &Claim) -> bool {
         let known = Known {
             names: claim.names.clone(),
-            tokens: None,
+            has_all: claim.pick == Pick::All,
+            was_held: false,
             at: Instant::NEVER,
             ttl: claim.ttl,
             origin: claim.origin,
             state: State::Asked,
         };
-        self.shard(&claim.lease).lock().entry(claim.lease).or_insert(known);
+        let mut shard = self.shard(&claim.lease).lock();
+        let is_known = shard.contains_key(&claim.lease);
+        shard.entry(claim.lease).or_insert(known);
+        is_known
     }
 
     /// A request that was sent at `sent` found the claim waiting.
@@ -101,8 +99,7 @@ impl Desk {
     }
 
     /// The lease is held until `deadline`.
-    pub(super) fn holds(&self, id: &LeaseId, tokens: TokenBlock, deadline: Instant) {
-        self.floor.fetch_max(tokens.first().epoch().get(), Ordering::AcqRel);
+    pub(super) fn holds(&self, id: &LeaseId, deadline: Instant) {
         let mut shard = self.shard(id).lock();
         let Some(known) = shard.get_mut(id) else { return };
         if known.origin == Origin::Remote {
@@ -113,7 +110,7 @@ impl Desk {
         if known.state != State::Ended {
             known.state = State::Held;
         }
-        known.tokens = Some(tokens);
+        known.was_held = true;
         known.at = deadline;
     }
 
@@ -130,14 +127,14 @@ impl Desk {
         self.shard(id).lock().get(id).is_some_and(|known| known.state == State::Ended)
     }
 
-    /// The names and tokens of a claim of this process.
-    pub(super) fn find(&self, id: &LeaseId) -> Option<(Names, Option<TokenBlock>)> {
-        self.shard(id).lock().get(id).map(|known| (known.names.clone(), known.tokens))
+    /// The names of a lease of this process, where they are all that it asked for.
+    pub(super) fn names(&self, id: &LeaseId) -> Option<Names> {
+        self.shard(id).lock().get(id).filter(|known| known.has_all).map(|known| known.names.clone())
     }
 
     /// Whether the lease was held, and its deadline is still to come.
     pub(super) fn is_good(&self, id: &LeaseId, now: Instant) -> bool {
-        self.shard(id).lock().get(id).is_some_and(|known| known.tokens.is_some() && known.at > now)
+        self.shard(id).lock().get(id).is_some_and(|known| known.was_held && known.at > now)
     }
 
     pub(super) fn is_waiting(&self, id: &LeaseId) -> bool {
@@ -164,7 +161,7 @@ impl Desk {
     }
 
     /// Takes a message of the store to this process.
-    pub(super) fn hear(&self, message: &[u8]) {
+    pub(super) fn hear(&self, message: &str) {
         let Some((id, told)) = words::told(message) else {
             tracing::debug!("a message of another version was passed over");
             return;
@@ -175,9 +172,9 @@ impl Desk {
                 let Some(known) = known.filter(|known| known.state == State::Waiting) else { return };
                 // It is an offer: no request of ours precedes it but the last that found the claim waiting.
                 let deadline = known.at + offer.span.min(limits::OFFER) - limits::drift(known.ttl);
-                let mut grant = offer.grant(&known.names);
+                let Some(mut grant) = offer.grant(&known.names) else { return };
                 grant.deadline = deadline;
-                self.holds(&id, grant.tokens, deadline);
+                self.holds(&id, deadline);
                 self.tell(&Event::Granted(id, Some(Box::new(grant))));
             }
             words::Told::Contended => self.tell(&Event::Contended(id)),

@@ -1,18 +1,22 @@
 //! What callers and the driver share: the way in for asks, the claims of this process, and how the connection is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::desk::Desk;
 use super::job::{Answers, Ask, Job};
-use super::url::Target;
 use super::words::Listener;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::postgres::link::Link;
+use crate::postgres::url::Target;
 use crate::provider::Load;
+
+/// Claims of this process that may be on their way at a time; more wait for their turn.
+const WINDOW: usize = 10_000;
 
 /// What callers and the driver share.
 #[derive(Debug)]
@@ -25,46 +29,47 @@ pub(super) struct Shared {
     places: Arc<Semaphore>,
     hits: AtomicU64,
     misses: AtomicU64,
-    pub(super) connected: AtomicBool,
+    /// Connections that are open.
+    pub(super) connections: AtomicU32,
     pub(super) closed: AtomicBool,
-    /// Why the server cannot be trusted with new locks now.
-    pub(super) distrust: Mutex<Option<Error>>,
+    /// The connection of the moment, for what is asked by itself, and whom it speaks for.
+    way: Mutex<Option<(Arc<Link>, Listener)>>,
     jobs: Mutex<Vec<Job>>,
     pub(super) arrived: Notify,
+    moved: Notify,
 }
 
 impl Shared {
     pub(super) fn new(target: Target, clock: Clock, listener: Listener) -> Self {
         Shared {
-            places: Arc::new(Semaphore::new(target.window)),
+            places: Arc::new(Semaphore::new(WINDOW)),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             target,
             clock,
             desk: Desk::default(),
             listener,
-            connected: AtomicBool::new(false),
+            connections: AtomicU32::new(0),
             closed: AtomicBool::new(false),
-            distrust: Mutex::default(),
+            way: Mutex::default(),
             jobs: Mutex::default(),
             arrived: Notify::new(),
+            moved: Notify::new(),
         }
-    }
-
-    pub(super) fn channel(&self) -> Vec<u8> {
-        [self.target.prefix.as_bytes(), b"p:", &self.listener].concat()
     }
 
     /// Asks, and waits for the answers.
     pub(super) async fn ask(&self, asks: Vec<Ask>) -> Result<Answers> {
         let claims = asks.iter().filter(|ask| matches!(ask, Ask::Claim(_))).count();
-        if claims > 0
-            && let Some(error) = &*self.distrust.lock()
-        {
-            return Err(Error::unavailable("redis", error.what().to_owned()));
-        }
         let place = if claims == 0 { None } else { Some(self.place(claims).await?) };
-        let (job, answers) = Job::new(asks, place);
+        let (mut job, answers) = Job::new(asks, place);
+        for part in &mut job.parts {
+            match &part.ask {
+                Ask::Claim(claim) => part.is_repeated = self.desk.expect(claim),
+                Ask::End(lease) => self.desk.ends(lease),
+                Ask::Keep(_) => {}
+            }
+        }
         self.submit(job);
         answers.await.map_err(|_| closed())
     }
@@ -72,7 +77,7 @@ impl Shared {
     /// Places for so many claims, as soon as there are.
     async fn place(&self, claims: usize) -> Result<OwnedSemaphorePermit> {
         // A job that is greater than the window has all of it.
-        let wanted = u32::try_from(claims.min(self.target.window)).unwrap_or(u32::MAX);
+        let wanted = u32::try_from(claims.min(WINDOW)).unwrap_or(u32::MAX);
         if let Ok(place) = Arc::clone(&self.places).try_acquire_many_owned(wanted) {
             self.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(place);
@@ -83,13 +88,13 @@ impl Shared {
 
     /// How much of the window is in use.
     pub(super) fn load(&self) -> Load {
-        let window = self.target.window as u64;
+        let window = WINDOW as u64;
         Load {
             in_flight: window.saturating_sub(self.places.available_permits() as u64),
             limit: Some(window),
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
-            active_connections: self.connected.load(Ordering::Acquire).into(),
+            active_connections: self.connections.load(Ordering::Acquire).into(),
         }
     }
 
@@ -109,6 +114,31 @@ impl Shared {
         std::mem::take(&mut *self.jobs.lock())
     }
 
+    /// Says over which connection the driver serves.
+    pub(super) fn set_way(&self, way: Option<(Arc<Link>, Listener)>) {
+        *self.way.lock() = way;
+        self.moved.notify_waiters();
+    }
+
+    /// The connection that the driver serves over, as soon as there is one.
+    ///
+    /// # Errors
+    /// `Unavailable` when there is none within the time that an answer may take.
+    pub(super) async fn way(&self) -> Result<(Arc<Link>, Listener)> {
+        let wait = async {
+            loop {
+                let moved = self.moved.notified();
+                let way = self.way.lock().clone().filter(|(link, _)| !link.client.is_closed());
+                if let Some(way) = way {
+                    return way;
+                }
+                moved.await;
+            }
+        };
+        let gone = || Error::unavailable("postgres", "the server cannot be reached");
+        tokio::time::timeout(self.target.timeout, wait).await.map_err(|_| gone())
+    }
+
     /// Ends the driver; what is left is answered with an error.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
@@ -117,5 +147,5 @@ impl Shared {
 }
 
 fn closed() -> Error {
-    Error::unavailable("redis", "the connection is closed")
+    Error::unavailable("postgres", "the connection is closed")
 }

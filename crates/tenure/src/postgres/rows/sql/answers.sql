@@ -1,6 +1,6 @@
 -- What steps answer. Nothing here changes anything.
 
-create or replace function tenure.rows_grant(c tenure.leases, repeated boolean, at bigint)
+create function tenure.rows_grant(c tenure.leases, repeated boolean, at bigint)
 returns tenure.answer language plpgsql as $$
 declare
     flags integer := tenure.rows_contended(c.held)::integer + 2 * c.revoked::integer + 4 * repeated::integer;
@@ -8,7 +8,7 @@ begin
     return row('G', c.held, c.token, c.tokens, greatest(c.expires - at, 0), flags, null, null, null, null, null);
 end $$;
 
-create or replace function tenure.rows_place(c tenure.leases, at bigint) returns tenure.answer language plpgsql as $$
+create function tenure.rows_place(c tenure.leases, at bigint) returns tenure.answer language plpgsql as $$
 declare
     ahead integer;
     expires bigint;
@@ -21,7 +21,7 @@ begin
 end $$;
 
 -- What is in the way of a claim on names.
-create or replace function tenure.rows_busy(names bytea[], at bigint) returns tenure.answer language plpgsql as $$
+create function tenure.rows_busy(names bytea[], at bigint) returns tenure.answer language plpgsql as $$
 declare
     name bytea;
     c tenure.leases;
@@ -41,19 +41,19 @@ begin
     return row('B', array[name], null, null, coalesce(greatest(left_ms, 0), -1), null, waiting, c.id, c.meta, null, null);
 end $$;
 
-create or replace function tenure.rows_gone(id uuid) returns tenure.answer language plpgsql as $$
+create function tenure.rows_gone(id uuid) returns tenure.answer language plpgsql as $$
 begin
     return row('N', null, null, null, null, null, null, null, null,
         coalesce((select e.why from tenure.ended e where e.id = rows_gone.id), 'u'), null);
 end $$;
 
-create or replace function tenure.rows_refusal(why "char", name bytea) returns tenure.answer language plpgsql as $$
+create function tenure.rows_refusal(why "char", name bytea) returns tenure.answer language plpgsql as $$
 begin
     return row('X', array[name], null, null, null, null, null, null, null, why, null);
 end $$;
 
 -- The first name whose present use does not mix with that of a claim: permits with locks, or permits of another limit.
-create or replace function tenure.rows_mixed(c tenure.leases) returns bytea language plpgsql as $$
+create function tenure.rows_mixed(c tenure.leases) returns bytea language plpgsql as $$
 begin
     return (
         select n.name from unnest(c.names) with ordinality n(name, ord) cross join lateral (

@@ -1,6 +1,6 @@
 -- Asks for leases. Each claim is a number in the arrays; its names are `counts` of `names` from `firsts` on. `again`: whether
 -- it was sent before over a connection that failed. `replaces`: ids that are given up for it, with commas between.
-create or replace function tenure.rows_claim(listener bigint, ids uuid[], firsts integer[], counts integer[], names bytea[],
+create function tenure.rows_claim(listener bigint, ids uuid[], firsts integer[], counts integer[], names bytea[],
     modes smallint[], takes integer[], limits integer[], picks integer[], ttls integer[], lingers integer[], remotes boolean[],
     wanted integer[], metas bytea[], waits boolean[], again boolean[], replaces text[])
 returns table (number integer, answer tenure.answer) language plpgsql
@@ -25,7 +25,7 @@ begin
                 and not exists (select from tenure.ended e where e.id = u.id)
             order by names[u.first], u.ord
         ), free as materialized (
-            select a.*, tenure.next_tokens() as token from asked a where tenure.rows_untaken(a.name)
+            select a.*, nextval('tenure.token') as token from asked a where tenure.rows_untaken(a.name)
         ), placed as (
             insert into tenure.places select f.name, 0, f.id, 0, 0 from free f
         ), held as (
@@ -55,7 +55,7 @@ begin
     end loop;
 end $$;
 
-create or replace function tenure.rows_claim_one(c tenure.leases, wait boolean, replaces uuid[], at bigint)
+create function tenure.rows_claim_one(c tenure.leases, wait boolean, replaces uuid[], at bigint)
 returns tenure.answer language plpgsql as $$
 declare
     known tenure.leases;
@@ -89,7 +89,7 @@ begin
 end $$;
 
 -- A claim that is known already: the same answer, and a touch.
-create or replace function tenure.rows_ask_again(known tenure.leases, at bigint) returns tenure.answer language plpgsql as $$
+create function tenure.rows_ask_again(known tenure.leases, at bigint) returns tenure.answer language plpgsql as $$
 declare
     c tenure.leases;
 begin
@@ -107,7 +107,7 @@ begin
     return tenure.rows_busy(known.names, at);
 end $$;
 
-create or replace function tenure.rows_enqueue(c tenure.leases, at bigint) returns tenure.answer language plpgsql as $$
+create function tenure.rows_enqueue(c tenure.leases, at bigint) returns tenure.answer language plpgsql as $$
 declare
     name bytea;
     waiting integer;

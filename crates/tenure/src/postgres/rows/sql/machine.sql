@@ -2,7 +2,7 @@
 -- Nothing here is called but by a step that is in order (`tenure.rows_begin`).
 
 -- Begins a step: waits for those before it, and sees to it that the server is the one that granted last. Its instant.
-create or replace function tenure.rows_begin(listener bigint) returns bigint language plpgsql as $$
+create function tenure.rows_begin(listener bigint) returns bigint language plpgsql as $$
 declare
     at bigint;
 begin
@@ -11,26 +11,30 @@ begin
         set_config('tenure.listener', listener::text, true);
     lock table tenure.rows_order in exclusive mode;
     at := (extract(epoch from clock_timestamp()) * 1000)::bigint;
-    if (select started from tenure.rows_state) <> pg_postmaster_start_time() then
+    if pg_postmaster_start_time() is distinct from (select r.started from tenure.rows_run r) then
         perform tenure.rows_restart(at);
     end if;
     return at;
 end $$;
 
--- The server was started since the last step, or is another one: the last commits may be lost, and with them grants that
--- somebody believes in. Nothing is granted until those are over, and tokens go on in a new epoch.
-create or replace function tenure.rows_restart(at bigint) returns void language plpgsql as $$
+-- The server was started since the last step, or is another one. When it did not end in order, the last commits may be lost,
+-- and with them grants that somebody believes in: then nothing is granted until those are over. Tokens go on in a new epoch.
+create function tenure.rows_restart(at bigint) returns void language plpgsql as $$
 begin
-    perform tenure.new_epoch();
-    update tenure.rows_state set started = pg_postmaster_start_time(), unsynced_ttl = 0,
-        closed_until = greatest(closed_until, case unsynced_ttl when 0 then 0 else at + unsynced_ttl end);
+    perform tenure.begin();
+    update tenure.rows_run set started = pg_postmaster_start_time();
+    if not found then
+        update tenure.rows_state set unsynced_ttl = 0,
+            closed_until = greatest(closed_until, case unsynced_ttl when 0 then 0 else at + unsynced_ttl end);
+        insert into tenure.rows_run values (pg_postmaster_start_time());
+    end if;
     -- Who waited could not touch its claim meanwhile.
     update tenure.leases set touched = at where ticket is not null;
     perform set_config('synchronous_commit', 'on', true);
 end $$;
 
 -- Sees to it that a lease of this ttl outlasts a crash of the server, or that the server then waits until it is over.
-create or replace function tenure.rows_promise(ttl integer) returns void language plpgsql as $$
+create function tenure.rows_promise(ttl integer) returns void language plpgsql as $$
 begin
     if ttl <= (select unsynced_ttl from tenure.rows_state) then
         return;
@@ -42,38 +46,38 @@ begin
 end $$;
 
 -- Tells the listener of a claim.
-create or replace function tenure.rows_tell(listener bigint, what text) returns void language plpgsql as $$
+create function tenure.rows_tell(listener bigint, what text) returns void language plpgsql as $$
 begin
     if listener > 0 then
         perform pg_notify('tenure_' || listener, what);
     end if;
 end $$;
 
-create or replace function tenure.rows_remember(id uuid, why "char", how smallint, at bigint) returns void language plpgsql as $$
+create function tenure.rows_remember(id uuid, why "char", how smallint, at bigint) returns void language plpgsql as $$
 begin
     insert into tenure.ended values (id, why, how, at + 60000) on conflict do nothing;
     delete from tenure.ended e where e.id in (select o.id from tenure.ended o where o.until <= at order by o.until limit 16);
 end $$;
 
-create or replace function tenure.rows_contended(names bytea[]) returns boolean language plpgsql as $$
+create function tenure.rows_contended(names bytea[]) returns boolean language plpgsql as $$
 begin
     return exists (select from tenure.places p where p.name = any(names) and p.ticket > 0);
 end $$;
 
 -- Makes a claim the holder of names, out of the next tokens.
-create or replace function tenure.rows_hold(c tenure.leases, names bytea[], span integer, at bigint)
+create function tenure.rows_hold(c tenure.leases, names bytea[], span integer, at bigint)
 returns tenure.leases language plpgsql as $$
 begin
     perform tenure.rows_promise(span);
     update tenure.leases l set held = names, since = at, expires = at + span, ticket = null, touched = null, passed = 0,
-        passed_since = null, token = tenure.next_tokens(), tokens = case c.mode when 0 then least(c.wanted, 64) else 1 end
+        passed_since = null, token = nextval('tenure.token'), tokens = case c.mode when 0 then least(c.wanted, 64) else 1 end
     where l.id = c.id returning * into c;
     insert into tenure.places select n, 0, c.id, c.mode, c.take from unnest(names) n;
     return c;
 end $$;
 
 -- Grants a waiting claim the names that it may have, as an offer.
-create or replace function tenure.rows_serve(w tenure.leases, picked bytea[], at bigint) returns void language plpgsql as $$
+create function tenure.rows_serve(w tenure.leases, picked bytea[], at bigint) returns void language plpgsql as $$
 declare
     span integer := least(w.ttl, 3000);
     which text := '';
@@ -90,7 +94,7 @@ begin
 end $$;
 
 -- Grants the claims that became runnable because names were freed, in the order of their tickets.
-create or replace function tenure.rows_grant_next(freed bytea[], at bigint) returns void language plpgsql as $$
+create function tenure.rows_grant_next(freed bytea[], at bigint) returns void language plpgsql as $$
 declare
     w tenure.leases;
     found_one record;
@@ -107,7 +111,7 @@ begin
 end $$;
 
 -- Takes a claim out of the table and lets the next ones in. `why` is for a holder who did not end it.
-create or replace function tenure.rows_drop(c tenure.leases, why "char", how smallint, at bigint) returns void language plpgsql as $$
+create function tenure.rows_drop(c tenure.leases, why "char", how smallint, at bigint) returns void language plpgsql as $$
 declare
     freed bytea[] := coalesce(c.held, c.names);
 begin
@@ -124,7 +128,7 @@ begin
 end $$;
 
 -- Drops what is over: leases that expired, waiters that nobody touched.
-create or replace function tenure.rows_refresh(names bytea[], at bigint) returns void language plpgsql as $$
+create function tenure.rows_refresh(names bytea[], at bigint) returns void language plpgsql as $$
 declare
     c tenure.leases;
     dropped boolean;
@@ -151,7 +155,7 @@ begin
 end $$;
 
 -- Grants a waiting claim that may go.
-create or replace function tenure.rows_promote(c tenure.leases, at bigint) returns void language plpgsql as $$
+create function tenure.rows_promote(c tenure.leases, at bigint) returns void language plpgsql as $$
 declare
     picked bytea[];
 begin

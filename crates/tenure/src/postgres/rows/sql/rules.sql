@@ -2,12 +2,12 @@
 -- Nothing here is called but by a step that is in order (`tenure.rows_begin`).
 
 -- Whether a name is free of transactions that have it by `tenure.lock_xact`. Keeps such from it until the step is over.
-create or replace function tenure.rows_untaken(name bytea) returns boolean language sql volatile as
-    'select pg_catalog.pg_try_advisory_xact_lock_shared(tenure.key($1))';
+create function tenure.rows_untaken(name bytea) returns boolean language sql volatile as
+    'select pg_catalog.pg_try_advisory_xact_lock_shared(tenure.rows_key($1))';
 
 -- Whether a waiting claim can be told of its grant. A listener has the lock of its own number for as long as it listens; who
 -- makes the step (`tenure.listener`) is there, and may be the session that has that lock.
-create or replace function tenure.rows_lives(w tenure.leases, at bigint) returns boolean language plpgsql as $$
+create function tenure.rows_lives(w tenure.leases, at bigint) returns boolean language plpgsql as $$
 begin
     return w.ticket is not null and w.touched + 3000 > at
         and (w.listener <= 0 or w.listener::text = current_setting('tenure.listener')
@@ -15,7 +15,7 @@ begin
 end $$;
 
 -- Whether the holders of a name leave room.
-create or replace function tenure.rows_admits(name bytea, mode smallint, take integer, limits integer)
+create function tenure.rows_admits(name bytea, mode smallint, take integer, limits integer)
 returns boolean language plpgsql as $$
 declare
     has boolean;
@@ -32,7 +32,7 @@ begin
 end $$;
 
 -- Whether a waiter is held up by another of its names, and has not been passed too often or for too long.
-create or replace function tenure.rows_may_be_passed(name bytea, w tenure.leases, at bigint)
+create function tenure.rows_may_be_passed(name bytea, w tenure.leases, at bigint)
 returns boolean language plpgsql as $$
 declare
     needed integer := case w.pick when 0 then cardinality(w.names) else w.pick end - 1;
@@ -47,7 +47,7 @@ begin
 end $$;
 
 -- Whether a claim with this ticket may have the name now. Looks at no more than 128 waiters.
-create or replace function tenure.rows_is_open(name bytea, c tenure.leases, before bigint, at bigint)
+create function tenure.rows_is_open(name bytea, c tenure.leases, before bigint, at bigint)
 returns boolean language plpgsql as $$
 declare
     w tenure.leases;
@@ -69,7 +69,7 @@ begin
 end $$;
 
 -- The names that a claim with this ticket would take now; null when it has to wait.
-create or replace function tenure.rows_runnable(c tenure.leases, before bigint, at bigint)
+create function tenure.rows_runnable(c tenure.leases, before bigint, at bigint)
 returns bytea[] language plpgsql as $$
 declare
     name bytea;
@@ -90,7 +90,7 @@ begin
 end $$;
 
 -- Notes that a claim with this ticket passes the waiters that stand before it.
-create or replace function tenure.rows_overtake(mode smallint, names bytea[], before bigint, at bigint)
+create function tenure.rows_overtake(mode smallint, names bytea[], before bigint, at bigint)
 returns void language plpgsql as $$
 declare
     name bytea;
@@ -108,7 +108,7 @@ begin
 end $$;
 
 -- The first claim that waits for one of the names and may go now, and what it would take.
-create or replace function tenure.rows_next(freed bytea[], at bigint, out next uuid, out picked bytea[])
+create function tenure.rows_next(freed bytea[], at bigint, out next uuid, out picked bytea[])
 language plpgsql as $$
 declare
     name bytea;

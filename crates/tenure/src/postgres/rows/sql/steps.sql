@@ -5,7 +5,7 @@
 -- The settings keep plans from depending on what the tables held when a session first called a function.
 
 -- Ends leases and withdraws claims. `again`: whether the answer of an earlier call may have been lost.
-create or replace function tenure.rows_end(listener bigint, ids uuid[], again boolean[])
+create function tenure.rows_end(listener bigint, ids uuid[], again boolean[])
 returns table (number integer, answer tenure.answer) language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
 declare
@@ -32,7 +32,7 @@ begin
     end if;
 end $$;
 
-create or replace function tenure.rows_end_one(id uuid, again boolean, at bigint) returns tenure.answer language plpgsql as $$
+create function tenure.rows_end_one(id uuid, again boolean, at bigint) returns tenure.answer language plpgsql as $$
 declare
     c tenure.leases;
     how smallint;
@@ -58,7 +58,7 @@ begin
 end $$;
 
 -- Renews leases, touches claims that wait, draws further tokens. With ttl 0 it only looks.
-create or replace function tenure.rows_keep(listener bigint, ids uuid[], ttls integer[], tokens integer[])
+create function tenure.rows_keep(listener bigint, ids uuid[], ttls integer[], tokens integer[])
 returns table (number integer, answer tenure.answer) language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
 declare
@@ -88,7 +88,7 @@ begin
     end if;
 end $$;
 
-create or replace function tenure.rows_keep_one(id uuid, ttl integer, more integer, at bigint)
+create function tenure.rows_keep_one(id uuid, ttl integer, more integer, at bigint)
 returns tenure.answer language plpgsql as $$
 declare
     c tenure.leases;
@@ -118,7 +118,7 @@ begin
         update tenure.leases l set
             ttl = case when rows_keep_one.ttl > 0 then rows_keep_one.ttl else l.ttl end,
             expires = case when l.revoked then l.expires else greatest(l.expires, at + rows_keep_one.ttl) end,
-            token = case when more > 0 and l.mode = 0 then tenure.next_tokens() else l.token end,
+            token = case when more > 0 and l.mode = 0 then nextval('tenure.token') else l.token end,
             tokens = case when more > 0 and l.mode = 0 then least(more, 64) else l.tokens end
         where l.id = c.id returning * into c;
     end if;
@@ -126,7 +126,7 @@ begin
 end $$;
 
 -- Takes a lease from its holder, or a waiter from the queue. `digest`: what people see of its id. `how`: f at once, r by asking.
-create or replace function tenure.rows_force(listener bigint, digest bytea, how "char") returns smallint language plpgsql as $$
+create function tenure.rows_force(listener bigint, digest bytea, how "char") returns smallint language plpgsql as $$
 declare
     at bigint := tenure.rows_begin(listener);
     c tenure.leases;

@@ -7,11 +7,14 @@
 -- The store itself: one row, read by every step.
 create table tenure.rows_state (
     one          boolean primary key default true check (one),
-    started      timestamptz not null,  -- the start of the server that granted last
-    unsynced_ttl integer not null,      -- leases up to this ttl may be granted by commits that are not on the disk yet
-    closed_until bigint  not null       -- after a start of the server: no grants before this instant
+    unsynced_ttl integer not null default 0,  -- leases up to this ttl may be granted by commits that are not on the disk yet
+    closed_until bigint  not null default 0   -- after a crash of the server: no grants before this instant
 ) with (fillfactor = 10);
-insert into tenure.rows_state (started, unsynced_ttl, closed_until) values (pg_postmaster_start_time(), 0, 0);
+insert into tenure.rows_state default values;
+
+-- The start of the server that granted last. Unlogged on purpose: PostgreSQL empties it when it recovers from a crash, when
+-- a standby is promoted and when a backup is restored, which are just the times when commits may be lost.
+create unlogged table tenure.rows_run (started timestamptz not null);
 
 -- A table without rows: who has it locked makes the next step. A lock of our own, where nobody else's can collide with it.
 create table tenure.rows_order ();
@@ -66,6 +69,11 @@ create table tenure.ended (
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0,
         autovacuum_analyze_scale_factor = 10);
 create index ended_until on tenure.ended (until);
+
+-- The key of a name for advisory locks: that of `tenure.key`, of a name as bytes.
+create function tenure.rows_key(name bytea) returns bigint language sql immutable strict parallel safe as $$
+    select ('x' || left(encode(sha256('tenure:'::bytea || name), 'hex'), 16))::bit(64)::bigint
+$$;
 
 -- The order of the waiting.
 create sequence tenure.tickets;
