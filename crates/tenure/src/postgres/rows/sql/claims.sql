@@ -44,8 +44,9 @@ begin
     if cardinality(done) = cardinality(ids) then
         return;
     end if;
-    for number in 1..cardinality(ids) loop
-        continue when number = any(done);
+    for i in 1..cardinality(ids) loop
+        continue when i = any(done);
+        number := i;
         c := row(ids[number], listener, names[firsts[number]:firsts[number] + counts[number] - 1], modes[number],
             takes[number], limits[number], picks[number], ttls[number], lingers[number], remotes[number], wanted[number],
             remotes[number] or again[number] or lingers[number] > 0, metas[number], at, null, null, null, null, false,
@@ -60,7 +61,7 @@ returns tenure.answer language plpgsql as $$
 declare
     known tenure.leases;
     other uuid;
-    name bytea;
+    one bytea;
     picked bytea[];
 begin
     select * into known from tenure.leases l where l.id = c.id;
@@ -70,9 +71,9 @@ begin
         return tenure.rows_busy('{}', at);
     end if;
     perform tenure.rows_refresh(c.names, at);
-    name := tenure.rows_mixed(c);
-    if name is not null then
-        return tenure.rows_refusal('m', name);
+    one := tenure.rows_mixed(c);
+    if one is not null then
+        return tenure.rows_refusal('m', one);
     end if;
     foreach other in array replaces loop
         perform tenure.rows_end_one(other, false, at);
@@ -109,23 +110,23 @@ end $$;
 
 create function tenure.rows_enqueue(c tenure.leases, at bigint) returns tenure.answer language plpgsql as $$
 declare
-    name bytea;
+    one bytea;
     waiting integer;
     h record;
 begin
-    foreach name in array c.names loop
-        select count(*) into waiting from tenure.places p where p.name = rows_enqueue.name and p.ticket > 0;
+    foreach one in array c.names loop
+        select count(*) into waiting from tenure.places p where p.name = one and p.ticket > 0;
         if waiting >= 10000 then
-            return tenure.rows_refusal('w', name);
+            return tenure.rows_refusal('w', one);
         end if;
     end loop;
     c.ticket := nextval('tenure.tickets');
     c.touched := at;
-    foreach name in array c.names loop
-        continue when tenure.rows_contended(array[name]);
+    foreach one in array c.names loop
+        continue when tenure.rows_contended(array[one]);
         for h in
             select l.listener, l.id from tenure.places p join tenure.leases l on l.id = p.id
-            where p.name = rows_enqueue.name and p.ticket = 0
+            where p.name = one and p.ticket = 0
         loop
             perform tenure.rows_tell(h.listener, concat_ws(' ', 'C', h.id));
         end loop;

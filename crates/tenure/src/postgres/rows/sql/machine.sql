@@ -65,14 +65,14 @@ begin
 end $$;
 
 -- Makes a claim the holder of names, out of the next tokens.
-create function tenure.rows_hold(c tenure.leases, names bytea[], span integer, at bigint)
+create function tenure.rows_hold(c tenure.leases, picked bytea[], span integer, at bigint)
 returns tenure.leases language plpgsql as $$
 begin
     perform tenure.rows_promise(span);
-    update tenure.leases l set held = names, since = at, expires = at + span, ticket = null, touched = null, passed = 0,
+    update tenure.leases l set held = picked, since = at, expires = at + span, ticket = null, touched = null, passed = 0,
         passed_since = null, token = nextval('tenure.token'), tokens = case c.mode when 0 then least(c.wanted, 64) else 1 end
     where l.id = c.id returning * into c;
-    insert into tenure.places select n, 0, c.id, c.mode, c.take from unnest(names) n;
+    insert into tenure.places select n, 0, c.id, c.mode, c.take from unnest(picked) n;
     return c;
 end $$;
 
@@ -136,7 +136,7 @@ begin
     loop
         dropped := false;
         for c in
-            select l.* from unnest(names) n(name) cross join lateral (
+            select l.* from unnest(rows_refresh.names) n(name) cross join lateral (
                 (select p.id from tenure.places p where p.name = n.name and p.ticket = 0)
                 union all
                 (select p.id from tenure.places p where p.name = n.name and p.ticket > 0 order by p.ticket limit 128)

@@ -25,7 +25,7 @@ begin
     elsif mode = 1 then
         has := exists (select from tenure.places p where p.name = rows_admits.name and p.ticket = 0 and p.mode <> 1);
     else
-        select coalesce(sum(case p.mode when 2 then p.take else limits end), 0) + take > limits into has
+        select coalesce(sum(case p.mode when 2 then p.take else limits end), 0) + rows_admits.take > limits into has
         from tenure.places p where p.name = rows_admits.name and p.ticket = 0;
     end if;
     return not has and tenure.rows_untaken(name);
@@ -93,16 +93,16 @@ end $$;
 create function tenure.rows_overtake(mode smallint, names bytea[], before bigint, at bigint)
 returns void language plpgsql as $$
 declare
-    name bytea;
+    one bytea;
 begin
     if not exists (select from tenure.places p where p.name = any(names) and p.ticket > 0 and p.ticket < before) then
         return;
     end if;
-    foreach name in array names loop
+    foreach one in array names loop
         update tenure.leases l set passed = l.passed + 1, passed_since = coalesce(l.passed_since, at)
         where l.id in (
             select p.id from tenure.places p
-            where p.name = rows_overtake.name and p.ticket > 0 and p.ticket < before
+            where p.name = one and p.ticket > 0 and p.ticket < before
                 and (p.mode <> 1 or rows_overtake.mode <> 1));
     end loop;
 end $$;
@@ -111,17 +111,17 @@ end $$;
 create function tenure.rows_next(freed bytea[], at bigint, out next uuid, out picked bytea[])
 language plpgsql as $$
 declare
-    name bytea;
+    one bytea;
     w tenure.leases;
     least bigint;
     names bytea[];
 begin
-    foreach name in array freed loop
+    foreach one in array freed loop
         continue when exists (
-            select from tenure.places p where p.name = rows_next.name and p.ticket = 0 and p.mode = 0);
+            select from tenure.places p where p.name = one and p.ticket = 0 and p.mode = 0);
         for w in
             select l.* from tenure.places p join tenure.leases l on l.id = p.id
-            where p.name = rows_next.name and p.ticket > 0 order by p.ticket limit 128
+            where p.name = one and p.ticket > 0 order by p.ticket limit 128
         loop
             exit when w.ticket >= least;
             continue when not tenure.rows_lives(w, at);

@@ -54,7 +54,7 @@ begin
         how := case when c.held is null then 3 else 1 end;
         perform tenure.rows_drop(c, null, how, at);
     end if;
-    return row('E', null, null, null, null, null, null, null, null, null, coalesce(how, 0::smallint));
+    return row('E', null, null, null, null, null, null, null, null, null, coalesce(how, 0::smallint))::tenure.answer;
 end $$;
 
 -- Renews leases, touches claims that wait, draws further tokens. With ttl 0 it only looks.
