@@ -86,7 +86,10 @@ impl Claims {
         self.modes.push(mode);
         self.takes.push(take);
         self.limits.push(of);
-        self.picks.push(if let Pick::Any { count: some } = claim.pick { count(some) } else { 0 });
+        self.picks.push(match claim.pick {
+            Pick::Any { count: some } if claim.names.len() > 1 => count(some),
+            _ => 0,
+        });
         self.ttls.push(millis(claim.ttl));
         self.lingers.push(millis(claim.linger));
         self.remotes.push(claim.origin == Origin::Remote);
@@ -141,8 +144,8 @@ impl Answered {
         match self.kind {
             b'G' => {
                 let names = match claim.pick {
-                    Pick::All => Some(claim.names.clone()),
-                    Pick::Any { .. } => self.names(),
+                    Pick::Any { .. } if claim.names.len() > 1 => self.names(),
+                    _ => Some(claim.names.clone()),
                 };
                 names.and_then(|names| self.grant(names, claim.ttl, sent)).map(Claimed::Granted)
             }

@@ -45,11 +45,9 @@ begin
         perform tenure.rows_remember(id, 'u', null, at);
     elsif c.expires <= at then
         perform tenure.rows_drop(c, 'e', null, at);
-    elsif c.linger > 0 and c.since + c.linger > at and not c.given_up then
+    elsif c.held is not null and c.linger > 0 and c.since + c.linger > at then
         how := 2;
         update tenure.leases l set expires = c.since + c.linger, given_up = true where l.id = c.id;
-    elsif c.given_up then
-        how := 2;
     else
         how := case when c.held is null then 3 else 1 end;
         perform tenure.rows_drop(c, null, how, at);
