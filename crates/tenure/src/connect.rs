@@ -52,6 +52,18 @@ impl Locks {
         };
         Ok(Locks::over(provider, settings))
     }
+
+    /// Locks that end with a transaction of the caller's, in the database that keeps these locks.
+    ///
+    /// The transaction has to be of that database: in another it excludes nobody here.
+    #[cfg(feature = "postgres")]
+    pub fn within<'t, 'c>(
+        &self,
+        transaction: &'t tokio_postgres::Transaction<'c>,
+    ) -> crate::postgres::Within<'t, 'c> {
+        let is_postgres = self.provider().caps().provider == "postgres";
+        crate::postgres::Within::new(transaction, is_postgres)
+    }
 }
 
 /// The directory of a `file:` URL. Only `%` with two hexadecimal digits is decoded, as everywhere in a URL.

@@ -10,8 +10,11 @@ mod rows;
 mod schema;
 mod tls;
 mod url;
+mod within;
 
 use std::sync::Arc;
+
+pub use self::within::Within;
 
 use self::link::Link;
 use self::url::{Mode, Target};

@@ -12,8 +12,12 @@ use crate::error::{Error, Result};
 use crate::token::Epoch;
 
 /// What brings the schema from each version to the next. Never changed once released; a change is a further one.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("advisory/advisory.sql"), super::rows::MIGRATION];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("advisory/advisory.sql"),
+    super::rows::MIGRATION,
+    include_str!("within.sql"),
+];
 
 /// What a store is found to be.
 #[derive(Clone, Copy, Debug)]

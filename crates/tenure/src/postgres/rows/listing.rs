@@ -16,12 +16,8 @@ pub(super) async fn list(shared: &Shared, query: &Query) -> Result<Page> {
     let after = query.after.map(|digest| digest.to_bytes().to_vec());
     let most = i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1);
     let prefix = query.prefix.as_bytes();
-    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
-        (&of_waiters, Type::BOOL),
-        (&prefix, Type::BYTEA),
-        (&after, Type::BYTEA),
-        (&most, Type::INT8),
-    ];
+    let parameters: [(&(dyn ToSql + Sync), Type); 4] =
+        [(&of_waiters, Type::BOOL), (&prefix, Type::BYTEA), (&after, Type::BYTEA), (&most, Type::INT8)];
     let asked = link.client.query_typed(include_str!("sql/listing.sql"), &parameters);
     let rows = link.within(shared.target.timeout, asked).await?;
     let more = rows.len() > query.limit;

@@ -44,7 +44,10 @@ impl Way {
         } else if let Some(target) = &target.listen {
             let (direct, lost, is_direct) = open(shared, target).await?;
             if !is_direct {
-                return Err(Error::invalid("url", "listen leads through a pool too; it has to be the server itself"));
+                return Err(Error::invalid(
+                    "url",
+                    "listen leads through a pool too; it has to be the server itself",
+                ));
             }
             attend(&direct, listener).await?;
             gone.push(lost);
