@@ -5,6 +5,7 @@
 //! is here: the URL, connections, the schema and the identity of the store. `docs/postgres.md` tells how to run it, and
 //! `docs/adr/0004-postgres.md` why it is so.
 
+mod advisory;
 mod link;
 mod schema;
 mod tls;
@@ -12,6 +13,7 @@ mod url;
 
 use std::sync::Arc;
 
+use self::advisory::Advisory;
 use self::link::Link;
 use self::url::{Mode, Target};
 use crate::clock::Clock;
@@ -27,9 +29,8 @@ pub async fn connect(url: &str, clock: Clock) -> Result<Arc<dyn Provider>> {
     let target = Target::parse(url)?;
     let link = Link::open(&target, Box::new(|_, _| ())).await?;
     let identity = schema::prepare(&link, target.mode).await?;
-    let _ = (clock, identity.epoch);
     match identity.mode {
-        Mode::Advisory => Err(Error::invalid("url", "the mode advisory is not there yet")),
+        Mode::Advisory => Ok(Arc::new(Advisory::connect(target, clock, link).await?)),
         Mode::Rows => Err(Error::invalid("url", "the mode rows is not there yet")),
     }
 }
