@@ -6,7 +6,7 @@ create schema if not exists tenure;
 -- One row. version: how many migrations were run. mode: advisory or rows; null until a process has recorded it.
 -- epoch: of the present incarnation, and never lower than any before.
 create table tenure.meta (
-    only boolean primary key default true check (only),
+    singleton boolean primary key default true check (singleton),
     version int not null,
     hash text not null,
     mode text check (mode in ('advisory', 'rows')),

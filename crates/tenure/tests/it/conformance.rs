@@ -2,7 +2,7 @@
 
 use tenure_testkit::conformance;
 
-use crate::stands::{ChaosStand, FileStand, HttpStand, MemoryStand, RedisStand, WireStand};
+use crate::stands::{AdvisoryStand, ChaosStand, FileStand, HttpStand, MemoryStand, RedisStand, WireStand};
 
 conformance!(memory, MemoryStand);
 conformance!(wire, WireStand);
@@ -10,3 +10,4 @@ conformance!(file, FileStand);
 conformance!(http, HttpStand);
 conformance!(redis, RedisStand);
 conformance!(redis_chaos, ChaosStand);
+conformance!(postgres_advisory, AdvisoryStand);

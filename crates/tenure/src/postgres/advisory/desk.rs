@@ -367,6 +367,7 @@ impl Desk {
     fn end(&mut self, now: Instant, id: LeaseId, reply: oneshot::Sender<Ended>) {
         let names: Vec<Name> = self.names_of(&id).cloned().collect();
         let ended = self.table.end(now, &id);
+        self.note_expiry(&id);
         self.waits.forget(&id);
         let done = Done::new(ended, reply);
         let mut after = names.clone();
