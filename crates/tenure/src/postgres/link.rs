@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection};
@@ -19,6 +20,7 @@ pub(super) struct Link {
     pub(super) client: Client,
     maker: Maker,
     task: AbortHandle,
+    closed: watch::Receiver<()>,
 }
 
 impl std::fmt::Debug for Link {
@@ -39,8 +41,20 @@ impl Link {
         let late = || Error::unavailable("connect", format!("the server did not answer within={within:?}"));
         let (client, connection) =
             connected.map_err(|_| late())?.map_err(|error| failed("connect", &error))?;
-        let task = tokio::spawn(drive(connection, ear)).abort_handle();
-        Ok(Link { client, maker, task })
+        let (alive, closed) = watch::channel(());
+        let task = tokio::spawn(drive(connection, ear, alive)).abort_handle();
+        Ok(Link { client, maker, task, closed })
+    }
+
+    /// Resolves when the connection has ended, by whomever.
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut closed = self.closed.clone();
+        async move { while closed.changed().await.is_ok() {} }
+    }
+
+    /// Ends the connection at once.
+    pub(super) fn close(&self) {
+        self.task.abort();
     }
 
     /// Has the server end the statement that is under way. It may have been done all the same.
@@ -77,7 +91,7 @@ impl Drop for Link {
 }
 
 /// Moves what is sent and received until the connection ends.
-async fn drive<S, T>(mut connection: Connection<S, T>, mut ear: Ear)
+async fn drive<S, T>(mut connection: Connection<S, T>, mut ear: Ear, _alive: watch::Sender<()>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,

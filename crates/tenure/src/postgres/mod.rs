@@ -5,6 +5,7 @@
 //! is here: the URL, connections, the schema and the identity of the store. `docs/postgres.md` tells how to run it, and
 //! `docs/adr/0004-postgres.md` why it is so.
 
+mod advisory;
 mod link;
 mod rows;
 mod schema;
@@ -16,10 +17,12 @@ use std::sync::Arc;
 
 pub use self::within::Within;
 
+use self::advisory::Advisory;
 use self::link::Link;
+use self::rows::Rows;
 use self::url::{Mode, Target};
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::provider::Provider;
 
 /// Connects to the database of a URL, in the mode that is recorded there; `docs/postgres.md` has the options.
@@ -31,9 +34,8 @@ pub async fn connect(url: &str, clock: Clock) -> Result<Arc<dyn Provider>> {
     let target = Target::parse(url)?;
     let link = Link::open(&target, Box::new(|_, _| ())).await?;
     let identity = schema::prepare(&link, target.mode).await?;
-    let _ = identity.epoch;
     match identity.mode {
-        Mode::Advisory => Err(Error::invalid("url", "the mode advisory is not there yet")),
-        Mode::Rows => Ok(Arc::new(rows::Rows::connect(target, clock).await?)),
+        Mode::Advisory => Ok(Arc::new(Advisory::connect(target, clock, link).await?)),
+        Mode::Rows => Ok(Arc::new(Rows::connect(target, clock).await?)),
     }
 }

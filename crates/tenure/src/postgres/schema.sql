@@ -6,7 +6,7 @@ create schema if not exists tenure;
 -- One row. version: how many migrations were run. mode: advisory or rows; null until a process has recorded it.
 -- epoch: of the present incarnation, and never lower than any before.
 create table tenure.meta (
-    one boolean primary key default true check (one),
+    singleton boolean primary key default true check (singleton),
     version int not null,
     hash text not null,
     mode text check (mode in ('advisory', 'rows')),
@@ -14,9 +14,9 @@ create table tenure.meta (
 );
 insert into tenure.meta (version, hash, epoch) values (0, 'sha256', 0);
 
--- Fencing tokens, 64 a step: the value and the 63 after it are the caller's. Epoch above counter, so that a counter that
+-- Fencing tokens, 1,024 a step: the value and the 1,023 after it are the caller's. Epoch above counter, so that a counter that
 -- is used up goes over into the next epoch.
-create sequence tenure.token as bigint increment by 64 minvalue 0 start 0;
+create sequence tenure.token as bigint increment by 1024 minvalue 0 start 0;
 
 -- The incarnation that the epoch is of. Unlogged on purpose: PostgreSQL empties it when it recovers from a crash, when a
 -- standby is promoted and when a backup is restored, which are just the times when the sequence may have gone back.

@@ -1,5 +1,7 @@
 //! How the suite has each store.
 
+mod rows;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,9 +13,11 @@ use tenure::provider::{Fut, Provider};
 use tenure::redis::Redis;
 use tenure::{Clock, Locks, Settings};
 use tenure_server::Config;
-use tenure_testkit::{PgBouncer, PostgresServer, RedisServer, Relay, Stand, TcpProxy, Time, seed};
+use tenure_testkit::{PostgresServer, RedisServer, Relay, Stand, TcpProxy, Time, seed};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+pub(crate) use self::rows::{PooledRowsStand, RowsStand};
 
 /// The memory store, in the paused time of tokio. Every process of a test is another handle of it.
 pub(crate) struct MemoryStand(Memory);
@@ -235,9 +239,8 @@ impl Drop for ChaosStand {
     }
 }
 
-/// A database of its own on a PostgreSQL server that all tests share, in the mode of rows. Every process of a test connects
-/// anew.
-pub(crate) struct RowsStand(String, Clock);
+/// A database of its own on a PostgreSQL server that all tests share. Every process of a test connects anew.
+pub(crate) struct AdvisoryStand(String, Clock);
 
 /// The server that the tests share. It ends with the process of the tests.
 pub(crate) fn postgres() -> &'static PostgresServer {
@@ -245,21 +248,12 @@ pub(crate) fn postgres() -> &'static PostgresServer {
     SERVER.get_or_init(PostgresServer::start)
 }
 
-/// A pool in front of it, in transaction mode.
-fn pool() -> &'static PgBouncer {
-    static POOL: OnceLock<PgBouncer> = OnceLock::new();
-    POOL.get_or_init(|| PgBouncer::start(postgres(), 3))
-}
-
-/// How many rows a database has; ended claims, which are remembered for a minute, apart.
-pub(crate) fn rows_of(server: &PostgresServer, database: &str) -> u64 {
-    let count = "select (select count(*) from tenure.leases) + (select count(*) from tenure.places)";
-    server.sql(database, count).parse().expect("it is a number")
-}
-
-impl Stand for RowsStand {
+impl Stand for AdvisoryStand {
     fn start(clock: Clock) -> Fut<'static, Self> {
-        Box::pin(async move { RowsStand(postgres().database(), clock) })
+        Box::pin(async move {
+            let database = tokio::task::spawn_blocking(|| postgres().database()).await;
+            AdvisoryStand(database.expect("a database can be made"), clock)
+        })
     }
 
     fn time() -> Time {
@@ -268,36 +262,16 @@ impl Stand for RowsStand {
 
     fn open(&self) -> Fut<'_, Arc<dyn Provider>> {
         Box::pin(async {
-            let url = format!("{}?mode=rows", postgres().url(&self.0));
+            let url = postgres().url(&self.0);
             tenure::postgres::connect(&url, self.1).await.expect("the server is there")
         })
     }
 
     fn records(&self) -> Fut<'_, Option<u64>> {
-        Box::pin(async { Some(rows_of(postgres(), &self.0)) })
-    }
-}
-
-/// The same through a pool in transaction mode, which hears what is pushed from the server itself.
-pub(crate) struct PooledRowsStand(String, Clock);
-
-impl Stand for PooledRowsStand {
-    fn start(clock: Clock) -> Fut<'static, Self> {
-        Box::pin(async move { PooledRowsStand(postgres().database(), clock) })
-    }
-
-    fn time() -> Time {
-        Time::Real
-    }
-
-    fn open(&self) -> Fut<'_, Arc<dyn Provider>> {
         Box::pin(async {
-            let url = format!("{}?mode=rows&listen={}", pool().url(&self.0), postgres().url(&self.0));
-            tenure::postgres::connect(&url, self.1).await.expect("the server is there")
+            let count = "select (select count(*) from tenure.directory) + (select count(*) from pg_locks l
+                join pg_database d on d.oid = l.database where locktype = 'advisory' and datname = current_database())";
+            Some(postgres().sql(&self.0, count).parse().expect("it is a number"))
         })
-    }
-
-    fn records(&self) -> Fut<'_, Option<u64>> {
-        Box::pin(async { Some(rows_of(postgres(), &self.0)) })
     }
 }

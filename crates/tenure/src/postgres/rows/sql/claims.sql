@@ -32,10 +32,10 @@ begin
             insert into tenure.leases (id, listener, names, mode, take, limits, pick, ttl, linger, remote, wanted, absorbs,
                 meta, since, held, token, tokens, expires)
             select f.id, rows_claim.listener, array[f.name], 0, 0, 0, 0, f.ttl, 0, f.remote, f.wanted, f.remote or f.again,
-                f.meta, at, array[f.name], f.token, least(f.wanted, 64), at + f.ttl
+                f.meta, at, array[f.name], f.token, least(f.wanted, 1024), at + f.ttl
             from free f
         )
-        select coalesce(array_agg(f.ord::integer), '{}'), array_agg(f.token), array_agg(least(f.wanted, 64))
+        select coalesce(array_agg(f.ord::integer), '{}'), array_agg(f.token), array_agg(least(f.wanted, 1024))
         into done, tokens, counts_given from free f;
         return query
             select d.number, row('G', null, d.token, d.count, ttls[d.number], 0, null, null, null, null, null)::tenure.answer

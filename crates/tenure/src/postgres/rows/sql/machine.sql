@@ -70,7 +70,7 @@ returns tenure.leases language plpgsql as $$
 begin
     perform tenure.rows_promise(span);
     update tenure.leases l set held = picked, since = at, expires = at + span, ticket = null, touched = null, passed = 0,
-        passed_since = null, token = nextval('tenure.token'), tokens = case c.mode when 0 then least(c.wanted, 64) else 1 end
+        passed_since = null, token = nextval('tenure.token'), tokens = case c.mode when 0 then least(c.wanted, 1024) else 1 end
     where l.id = c.id returning * into c;
     insert into tenure.places select n, 0, c.id, c.mode, c.take from unnest(picked) n;
     return c;

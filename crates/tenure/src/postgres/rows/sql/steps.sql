@@ -117,7 +117,7 @@ begin
             ttl = case when rows_keep_one.ttl > 0 then rows_keep_one.ttl else l.ttl end,
             expires = case when l.revoked then l.expires else greatest(l.expires, at + rows_keep_one.ttl) end,
             token = case when more > 0 and l.mode = 0 then nextval('tenure.token') else l.token end,
-            tokens = case when more > 0 and l.mode = 0 then least(more, 64) else l.tokens end
+            tokens = case when more > 0 and l.mode = 0 then least(more, 1024) else l.tokens end
         where l.id = c.id returning * into c;
     end if;
     return tenure.rows_grant(c, false, at);
