@@ -10,5 +10,6 @@ mod monitor;
 mod processes;
 mod redis;
 mod redis_user;
+mod rows;
 mod stands;
 mod surface;

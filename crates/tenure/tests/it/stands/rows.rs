@@ -13,19 +13,19 @@ use super::postgres;
 pub(crate) struct RowsStand(String, Clock);
 
 /// A pool in front of it, in transaction mode.
-fn pool() -> &'static PgBouncer {
+pub(crate) fn pool() -> &'static PgBouncer {
     static POOL: OnceLock<PgBouncer> = OnceLock::new();
     POOL.get_or_init(|| PgBouncer::start(postgres(), 3))
 }
 
 /// An empty database.
-async fn database() -> String {
+pub(crate) async fn database() -> String {
     let made = tokio::task::spawn_blocking(|| postgres().database()).await;
     made.expect("a database can be made")
 }
 
 /// How many rows a database has; ended claims, which are remembered for a minute, apart.
-pub(crate) fn rows_of(server: &PostgresServer, database: &str) -> u64 {
+fn rows_of(server: &PostgresServer, database: &str) -> u64 {
     let count = "select (select count(*) from tenure.leases) + (select count(*) from tenure.places)";
     server.sql(database, count).parse().expect("it is a number")
 }
