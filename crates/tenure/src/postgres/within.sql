@@ -21,7 +21,7 @@ begin
                 return null;
             end if;
         else
-            perform set_config('lock_timeout', coalesce(greatest(wait_ms, 1), 0)::text, true);
+            perform set_config('lock_timeout', coalesce(wait_ms, 0)::text, true);
             perform pg_advisory_xact_lock(key);
         end if;
         -- Nobody is granted a row of this name from here on. Who has one ends it without knowing of us.

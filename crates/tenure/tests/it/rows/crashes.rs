@@ -36,16 +36,17 @@ async fn a_crash_never_yields_two_holders_within_a_ttl() {
         forgotten += usize::from(server.sql(&database, count) == "0");
         let other = client(&url).await;
         let clock = Clock::system();
-        let next = loop {
+        let (asked, next) = loop {
             let asked = other.ask("a").lasting(TTL);
             match other.claim(&asked).await {
-                Ok(Claimed::Granted(next)) => break next,
+                Ok(Claimed::Granted(next)) => break (asked, next),
                 // Not there yet, or busy.
                 _ => super::pass(Duration::from_millis(20)).await,
             }
         };
         assert!(clock.now() > grant.deadline, "round {round}: granted while the first holder believed in it");
         assert!(next.tokens.first() > grant.tokens.first(), "round {round}: the tokens went back");
+        other.end(&asked).await;
     }
     assert!(forgotten > 0, "the test shows nothing: the server remembered every grant");
 }
