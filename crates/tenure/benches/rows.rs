@@ -88,7 +88,8 @@ async fn raw(url: &str, tasks: usize) -> f64 {
 }
 
 fn server() -> PostgresServer {
-    let lines = ["fsync = on", "full_page_writes = on", "autovacuum_naptime = 1min", "shared_buffers = 128MB"];
+    let lines =
+        ["fsync = on", "full_page_writes = on", "autovacuum_naptime = 1min", "shared_buffers = 128MB"];
     lines.into_iter().fold(PostgresConfig::default(), |config, line| config.line(line)).start()
 }
 

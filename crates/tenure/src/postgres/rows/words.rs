@@ -360,12 +360,12 @@ fn span(millis: i64) -> Option<Duration> {
     u64::try_from(millis).ok().map(Duration::from_millis)
 }
 
-fn name_of(bytes: &Vec<u8>) -> Option<Name> {
+fn name_of(bytes: &[u8]) -> Option<Name> {
     Name::new(std::str::from_utf8(bytes).ok()?).ok()
 }
 
 fn names_of(names: &[Vec<u8>]) -> Option<Names> {
-    let names: Option<Vec<Name>> = names.iter().map(name_of).collect();
+    let names: Option<Vec<Name>> = names.iter().map(|name| name_of(name)).collect();
     Names::new(names?).ok()
 }
 
