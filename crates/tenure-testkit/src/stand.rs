@@ -96,6 +96,11 @@ impl Stage {
         self.clock.sleep_until(self.clock.now() + span).await;
     }
 
+    /// Lets the processes learn what the others hold and wait for, where a store lets that take time.
+    pub async fn catch_up(&self, client: &Client) {
+        self.pass(client.provider().caps().lag).await;
+    }
+
     /// How late a thing may be that happens at an instant: scheduling, and trips to the store.
     pub fn slack(&self) -> Duration {
         match self.time {

@@ -105,6 +105,7 @@ async fn stand(shared: &Arc<Shared>, start: &Start, line: &Arc<Line>) -> Result<
             },
             () = line_closed(line) => return Err(super::shared::lost()),
             () = shared.closed() => return Err(super::shared::lost()),
+            () = start.unwanted.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
         if !is_cancelled && shared.desk.lock().waits.is_given_up(start) {
@@ -119,8 +120,8 @@ async fn stand(shared: &Arc<Shared>, start: &Start, line: &Arc<Line>) -> Result<
             pause = LATER;
             continue;
         }
-        let waits = super::chores::look(shared, key, line.pid, !is_queued).await;
-        if waits && !is_queued {
+        // Later looks are the chores'.
+        if !is_queued && super::chores::look(shared, key, line.pid, true).await {
             is_queued = true;
             shared.visit(|desk| desk.queued(shared.clock.now(), start));
         }
