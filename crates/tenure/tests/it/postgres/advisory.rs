@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tenure::{Clock, Guard, Locks, Why};
+use tenure::{Clock, Guard, Locks, Request, Why};
 use tenure_testkit::process::{Child, Role, play_role, run, say};
 use tenure_testkit::{PostgresServer, seed};
 use tokio::task::JoinSet;
 
 use super::{connect, database, sql};
-use crate::patience::{in_time, pass, rounds, until};
+use crate::patience::{in_time, rounds, until};
 use crate::stands::postgres;
 
 /// The test that a child runs, which plays the child's role.
@@ -192,20 +192,20 @@ async fn nothing_is_left_after_panics_drops_cancellations_and_time_outs() {
         tasks.spawn(async move {
             for _ in 0..rounds {
                 let span = Duration::from_micros(random.random_range(0..3_000));
-                let request = if random.random_bool(0.2) { locks.lock_shared("x") } else { locks.lock("x") };
+                let (own, shared) = (locks.clone(), random.random_bool(0.2));
                 match random.random_range(0..4) {
-                    0 => drop(request.try_acquire_for(span).await.unwrap()),
-                    1 => drop(tokio::time::timeout(span, request.acquire()).await),
+                    0 => drop(request(&own, shared).try_acquire_for(span).await.unwrap()),
+                    1 => drop(tokio::time::timeout(span, request(&own, shared).acquire()).await),
                     2 => {
                         let task = tokio::spawn(async move {
-                            let _guard = request.try_acquire_for(span).await.unwrap();
+                            let _guard = request(&own, shared).try_acquire_for(span).await.unwrap();
                             std::panic::resume_unwind(Box::new("a task that panics"));
                         });
                         assert!(task.await.is_err());
                     }
                     _ => {
-                        let task = tokio::spawn(async move { drop(request.acquire().await) });
-                        tokio::time::timeout(span, async { task.is_finished() }).await.unwrap();
+                        let task = tokio::spawn(async move { drop(request(&own, shared).acquire().await) });
+                        tokio::task::yield_now().await;
                         task.abort();
                         let _ = task.await;
                     }
@@ -224,5 +224,8 @@ async fn nothing_is_left_after_panics_drops_cancellations_and_time_outs() {
     for locks in &stores {
         locks.lock("x").try_acquire().await.unwrap().expect("it is free").release().await.unwrap();
     }
-    pass(Duration::ZERO).await;
+}
+
+fn request(locks: &Locks, shared: bool) -> Request<'_> {
+    if shared { locks.lock_shared("x") } else { locks.lock("x") }
 }

@@ -36,7 +36,7 @@ mod silence;
 
 use tenure::Locks;
 
-use crate::patience::{in_time, pass, rounds, until};
+use crate::patience::{PATIENCE, in_time, pass, rounds, until};
 use crate::stands::{prefix, redis};
 
 /// The store of a prefix on the server that the tests share.
