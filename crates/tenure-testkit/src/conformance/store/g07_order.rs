@@ -21,6 +21,9 @@ pub async fn waiters_are_served_in_the_order_in_which_they_came(stage: Stage) {
             "{ahead} at {place}"
         );
         queue.push((client, claim));
+        if place == 2 && client.provider().caps().order == Order::Turns {
+            stage.catch_up(client).await;
+        }
     }
     clients[0].end(&held).await;
     for place in 0..queue.len() {

@@ -372,7 +372,7 @@ impl Desk {
         if let Some(pulse) = self.outbox.pulse(line) {
             pulse.add(ttl);
         }
-        let title = Title { line, kind, key, ttl };
+        let title = Title { line, kind, key, ttl, is_turn: false };
         self.table.set_elsewhere(name, title.elsewhere());
         self.titles.insert(name.clone(), title);
     }

@@ -145,6 +145,9 @@ impl Desk {
             } else {
                 let ttl = self.table.at(name, 64).map(|(_, lease)| lease.ttl).max().unwrap_or(Duration::ZERO);
                 self.add_title(name, line, mode, Vec::new(), ttl);
+                if let Some(title) = self.titles.get_mut(name) {
+                    title.is_turn = true;
+                }
                 self.table.others_made_room(now, std::slice::from_ref(name));
                 if others {
                     self.table.set_awaited(name, true);
@@ -189,7 +192,8 @@ impl Desk {
     /// Others wait for what has this key.
     pub(super) fn hear_waiter(&mut self, now: Instant, key: i64) {
         if let Some(name) = self.by_key.get(&key).cloned() {
-            self.table.set_awaited(&name, false);
+            let is_turn = self.titles.get(&name).is_some_and(|title| title.is_turn);
+            self.table.set_awaited(&name, is_turn);
             self.awaited.insert(name.clone(), now + BELIEVED);
             self.settle(now, &name, None);
         }

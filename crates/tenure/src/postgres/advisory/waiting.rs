@@ -110,7 +110,11 @@ async fn stand(shared: &Arc<Shared>, start: &Start, line: &Arc<Line>) -> Result<
                 return Ok(was_given);
             }
             () = line_closed(line) => return Err(super::shared::lost()),
-            () = shared.closed() => return Err(super::shared::lost()),
+            () = shared.closed() => {
+                // Its session would stand in the queue until the server notices.
+                line.link.cancel().await;
+                return Err(super::shared::lost());
+            }
             () = start.unwanted.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
