@@ -261,7 +261,7 @@ fn template() -> &'static Path {
 }
 
 /// A program of the newest PostgreSQL of this machine.
-pub(crate) fn binary(name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions.max_by_key(|entry| {
         entry.file_name().to_str().and_then(|version| version.parse::<u32>().ok()).unwrap_or(0)

@@ -84,8 +84,9 @@ impl Table {
         let State::Waiting(waiting) = &waiter.state else {
             return true;
         };
-        let admitted =
-            |other: &&Name| self.names.get(*other).is_none_or(|entry| self.admits(entry, waiter.mode));
+        let admitted = |other: &&Name| {
+            self.names.get(*other).is_none_or(|entry| self.leaves_room(entry, None, waiter.mode))
+        };
         let others = waiter.names.iter().filter(|other| *other != name).filter(admitted).count();
         let needed = match waiter.pick {
             Pick::All => waiter.names.len() - 1,

@@ -7,6 +7,8 @@ mod fence;
 mod file;
 mod metrics;
 mod monitor;
+mod patience;
+mod postgres;
 mod processes;
 mod redis;
 mod redis_user;

@@ -269,9 +269,11 @@ impl Stand for AdvisoryStand {
 
     fn records(&self) -> Fut<'_, Option<u64>> {
         Box::pin(async {
-            let count = "select (select count(*) from tenure.directory) + (select count(*) from pg_locks l
+            let count = "select (select count(*) from tenure.directory_of_the_living) + (select count(*) from pg_locks l
                 join pg_database d on d.oid = l.database where locktype = 'advisory' and datname = current_database())";
-            Some(postgres().sql(&self.0, count).parse().expect("it is a number"))
+            let database = self.0.clone();
+            let count = tokio::task::spawn_blocking(move || postgres().sql(&database, count));
+            Some(count.await.expect("the server answers").parse().expect("it is a number"))
         })
     }
 }

@@ -30,6 +30,12 @@ create table tenure.directory (
     primary key (process, digest)
 );
 
+-- The directory without what processes left that are gone.
+create view tenure.directory_of_the_living as
+    select d.* from tenure.directory d where exists (
+        select from tenure.session s join pg_stat_activity a on a.pid = s.pid and a.backend_start = s.started
+        where s.process = d.process);
+
 -- The exclusive locks of many names, each by itself. ends: keys to let go first; tries: keys to take. ended, taken: whether
 -- each was. token: the first of 1,024, drawn when all are taken.
 create function tenure.step(ends bigint[], tries bigint[], out ended boolean[], out taken boolean[], out token bigint)

@@ -88,6 +88,7 @@ fn step(shared: &Arc<Shared>) {
             return;
         }
         desk.expire(now);
+        desk.forget_waiters(now);
         desk.poll(now);
         desk.outbox.beat_due(now);
         if desk.is_dry() && !desk.titles.is_empty() {
@@ -109,7 +110,7 @@ async fn by_turns(shared: &Arc<Shared>, count: u64, written: &mut HashMap<LeaseI
         }
         let queued = shared.desk.lock().waits.names();
         for name in queued {
-            look(shared, key_of(&name), 0, false).await;
+            look(shared, key_of(&name), 0, true).await;
         }
     }
     if count.is_multiple_of(BEAT) {

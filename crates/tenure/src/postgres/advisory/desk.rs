@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::oneshot;
 
@@ -33,6 +33,9 @@ const MOST_TOKENS: NonZeroU32 = NonZeroU32::new(8).expect("not zero");
 /// Tokens that must be left before a step that may grant without asking the server.
 const RESERVE: u64 = 600;
 
+/// Ends that are remembered until those that have arrived are forgotten.
+const MOST_ENDING: usize = 1_024;
+
 /// What is asked of the desk.
 #[derive(Debug)]
 pub(super) enum Job {
@@ -57,6 +60,10 @@ pub(super) struct Desk {
     pub(super) waits: Waits,
     pub(super) expiries: BinaryHeap<Reverse<(Instant, LeaseId)>>,
     pub(super) outbox: Outbox,
+    /// The ends that are on their way to the server, and some that have arrived.
+    ending: HashMap<LeaseId, Weak<Done>, foldhash::fast::RandomState>,
+    /// Until when it is believed that others wait for a name.
+    pub(super) awaited: HashMap<Name, Instant>,
     /// Whether tokens were asked for and have not come.
     pub(super) is_thirsty: bool,
 }
@@ -78,6 +85,8 @@ impl Desk {
             waits: Waits::default(),
             expiries: BinaryHeap::new(),
             outbox: Outbox::default(),
+            ending: HashMap::default(),
+            awaited: HashMap::new(),
             is_thirsty: false,
         }
     }
@@ -173,8 +182,19 @@ impl Desk {
         }
         let mut touched: Vec<Name> = claim.names.iter().cloned().collect();
         for replaced in std::mem::take(&mut claim.replaces) {
-            touched.extend(self.names_of(&replaced).cloned());
+            let names: Vec<Name> = self.names_of(&replaced).cloned().collect();
+            let awaited: Vec<Name> =
+                names.iter().filter(|name| self.table.is_awaited(name)).cloned().collect();
             self.table.end(now, &replaced);
+            // What others wait for goes to them first, although the claim wants it again.
+            for name in &awaited {
+                if self.table.forget_idle(name)
+                    && let Some(title) = self.drop_title(name)
+                {
+                    self.outbox.end(&title, None);
+                }
+            }
+            touched.extend(names);
         }
         match self.table.could_run(now, &claim) {
             Some(open) => {
@@ -252,7 +272,9 @@ impl Desk {
         claim: Claim,
         reply: oneshot::Sender<Result<Claimed>>,
     ) {
-        self.cloak(&claim);
+        if claim.wait || asked != now || self.missing(&claim, claim.names.as_slice()).is_empty() {
+            self.cloak(&claim);
+        }
         let answer = self.table.claim(asked, &claim);
         self.note_expiry(&claim.lease);
         for name in &claim.names {
@@ -350,7 +372,7 @@ impl Desk {
         if let Some(pulse) = self.outbox.pulse(line) {
             pulse.add(ttl);
         }
-        let title = Title { line, kind, key, ttl };
+        let title = Title { line, kind, key, ttl, is_turn: false };
         self.table.set_elsewhere(name, title.elsewhere());
         self.titles.insert(name.clone(), title);
     }
@@ -369,7 +391,15 @@ impl Desk {
         let ended = self.table.end(now, &id);
         self.note_expiry(&id);
         self.waits.forget(&id);
+        if let Some(done) = self.ending.get(&id).and_then(Weak::upgrade) {
+            // Its end is on the way to the server: it is done when that is.
+            return done.tell_too(reply);
+        }
         let done = Done::new(ended, reply);
+        if self.ending.len() > MOST_ENDING {
+            self.ending.retain(|_, done| done.strong_count() > 0);
+        }
+        self.ending.insert(id, Arc::downgrade(&done));
         let mut after = names.clone();
         after.extend(self.table.take_idle());
         for name in &after {
@@ -377,22 +407,16 @@ impl Desk {
         }
     }
 
-    /// Renews a lease, or touches a waiting claim. `sent`: the instant before the server confirmed what it stands on.
-    pub(super) fn keep(
-        &mut self,
-        now: Instant,
-        sent: Instant,
-        keep: &Keep,
-        tokens: Option<crate::token::TokenBlock>,
-    ) -> Kept {
+    /// Renews a lease, or touches a waiting claim. `sent`: the instant before the server confirmed what it stands on, with which
+    /// tokens came.
+    pub(super) fn keep(&mut self, now: Instant, sent: Instant, keep: &Keep) -> Kept {
         let names: Vec<Name> = self.names_of(&keep.lease).cloned().collect();
+        let is_exclusive = self.table.lease(&keep.lease).is_some_and(|lease| lease.mode == Mode::Exclusive);
         let mut kept = self.table.keep(sent, &Keep { tokens: 0, ..*keep });
         if let Kept::Held(grant) = &mut kept {
-            if let Some(tokens) = tokens
-                && self.table.lease(&keep.lease).is_some_and(|lease| lease.mode == Mode::Exclusive)
-            {
-                self.table.retoken(&keep.lease, tokens);
-                grant.tokens = tokens;
+            if let Some(count) = NonZeroU32::new(keep.tokens.min(self.spare())).filter(|_| is_exclusive) {
+                grant.tokens = self.tokens.reserve(count);
+                self.table.retoken(&keep.lease, grant.tokens);
             }
             for name in &names {
                 self.lengthen(name, keep.ttl);
@@ -400,6 +424,12 @@ impl Desk {
         }
         self.settle_all(now, &names);
         kept
+    }
+
+    /// Tokens that a renewal may reserve.
+    fn spare(&self) -> u32 {
+        let left = self.tokens_end.saturating_sub(self.tokens.next()).saturating_sub(RESERVE);
+        u32::try_from(left).unwrap_or(u32::MAX).max(1)
     }
 
     fn lengthen(&mut self, name: &Name, ttl: std::time::Duration) {

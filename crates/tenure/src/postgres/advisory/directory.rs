@@ -161,11 +161,9 @@ fn meta_of(words: &str) -> Option<Meta> {
 const LIST: &str = "select digest, names, mode, take, permits, remote, token,
         extract(epoch from d.ttl)::float8, extract(epoch from clock_timestamp() - since)::float8,
         extract(epoch from expires - clock_timestamp())::float8, ahead, meta
-    from tenure.directory d
+    from tenure.directory_of_the_living d
     where process <> $1 and waits = $2 and digest > $3 and (expires is null or expires > clock_timestamp())
         and exists (select from unnest(names) n where starts_with(n, $4))
-        and exists (select from tenure.session s join pg_stat_activity a on a.pid = s.pid and a.backend_start = s.started
-            where s.process = d.process)
     order by digest limit $5";
 
 /// Lists what this process has, and what the directory says of the others.
@@ -244,7 +242,8 @@ pub(super) async fn force(shared: &Arc<Shared>, digest: Digest, how: Force) -> R
     let bytes = digest.to_bytes().to_vec();
     let word = if how == Force::Now { "f" } else { "r" };
     let told = format!("{word}{digest}");
-    let sql = "select d.waits from (select waits, process from tenure.directory where digest = $1) d,
+    let sql =
+        "select d.waits from (select waits, process from tenure.directory_of_the_living where digest = $1) d,
         pg_notify('tenure_' || d.process, $2)";
     let rows = query(shared, sql, &[(&bytes, Type::BYTEA), (&told, Type::TEXT)]).await?;
     let Some(row) = rows.first() else { return Ok(Forced::NotFound) };
@@ -253,8 +252,12 @@ pub(super) async fn force(shared: &Arc<Shared>, digest: Digest, how: Force) -> R
     }
     let until = now + PATIENCE;
     while shared.clock.now() < until {
-        let rows =
-            query(shared, "select from tenure.directory where digest = $1", &[(&bytes, Type::BYTEA)]).await?;
+        let rows = query(
+            shared,
+            "select from tenure.directory_of_the_living where digest = $1",
+            &[(&bytes, Type::BYTEA)],
+        )
+        .await?;
         if rows.is_empty() {
             return Ok(Forced::Ended);
         }

@@ -31,7 +31,7 @@ use crate::claim::{Claim, Digest, LeaseId};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::lease::{Claimed, Ended, Kept, Page, Query};
-use crate::provider::{Caps, Force, Forced, Fut, Immediate, Keep, Listener, Load, Provider, Takeover};
+use crate::provider::{Caps, Force, Forced, Fut, Immediate, Keep, Listener, Load, Order, Provider, Takeover};
 
 /// How long [`Provider::close`] tries to end what is left.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -64,6 +64,9 @@ impl Advisory {
         caps.strict = false;
         caps.outlives_process = false;
         caps.takeover = Takeover::AtOnce;
+        caps.order = Order::Turns;
+        caps.sees_others = false;
+        caps.lag = directory::LAG;
         Ok(Advisory { shared, caps })
     }
 

@@ -45,11 +45,19 @@ pub(super) struct Hard {
 
 /// An end that is answered when all that it lets go was let go: with the last value of it.
 #[derive(Debug)]
-pub(super) struct Done(Mutex<(Ended, Option<oneshot::Sender<Ended>>)>);
+pub(super) struct Done(Mutex<Endings>);
+
+/// The first is told what the end did, the others that it was done already.
+type Endings = (Ended, Vec<oneshot::Sender<Ended>>);
 
 impl Done {
     pub(super) fn new(ended: Ended, reply: oneshot::Sender<Ended>) -> Arc<Self> {
-        Arc::new(Done(Mutex::new((ended, Some(reply)))))
+        Arc::new(Done(Mutex::new((ended, vec![reply]))))
+    }
+
+    /// Tells another one too who has asked for the same end.
+    pub(super) fn tell_too(&self, reply: oneshot::Sender<Ended>) {
+        self.0.lock().1.push(reply);
     }
 
     /// The server did not have it any more.
@@ -60,9 +68,9 @@ impl Done {
 
 impl Drop for Done {
     fn drop(&mut self) {
-        let (ended, reply) = self.0.get_mut();
-        if let Some(reply) = reply.take() {
-            let _ = reply.send(*ended);
+        let (ended, replies) = self.0.get_mut();
+        for reply in replies.drain(..) {
+            let _ = reply.send(std::mem::replace(ended, Ended::NotHeld));
         }
     }
 }
@@ -78,6 +86,8 @@ pub(super) struct Letters {
     /// Who waits for a sign of life to be answered, with the instant before it was sent and the tokens that came: none when
     /// the line is lost.
     pub(super) beats: Vec<oneshot::Sender<(Instant, u64)>>,
+    /// Ends that are done when all of this was answered.
+    pub(super) after: Vec<Arc<Done>>,
     /// Whether tokens are needed.
     pub(super) is_thirsty: bool,
 }
@@ -215,6 +225,13 @@ impl Outbox {
         let Some(letters) = self.lines(line) else { return };
         letters.ends_shared.push((key, None));
         self.noted.insert(line);
+    }
+
+    /// Ends that are done when what a line has to send now was answered.
+    pub(super) fn when_sent(&mut self, line: usize, ends: Vec<Arc<Done>>) {
+        if let Some(letters) = self.lines(line) {
+            letters.after.extend(ends);
+        }
     }
 
     /// Has a line give a sign of life, for who waits for it.

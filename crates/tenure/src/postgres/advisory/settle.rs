@@ -14,6 +14,9 @@ use crate::lease::{Claimed, Why};
 use crate::memory::table::{Lease, State};
 use crate::name::Name;
 
+/// For how long it is believed that others wait for a name, unless they say so again: they do twice a second.
+const BELIEVED: Duration = Duration::from_millis(1_500);
+
 impl Desk {
     pub(super) fn settle_all(&mut self, now: Instant, names: &[Name]) {
         for name in names {
@@ -30,7 +33,7 @@ impl Desk {
             return;
         }
         if self.table.forget_idle(name) {
-            self.waits.give_up(name);
+            self.waits.give_up(name, done);
             self.waits.polled.remove(name);
             if let Some(title) = self.drop_title(name) {
                 self.outbox.end(&title, done);
@@ -47,7 +50,7 @@ impl Desk {
             self.table.set_elsewhere(name, Some(all_of(mode)));
             self.outbox.end(&title, done);
         }
-        self.want(now, name);
+        self.want(now, name, done);
     }
 
     /// Permits that no lease here needs.
@@ -69,9 +72,9 @@ impl Desk {
     }
 
     /// Asks for a name that the others alone keep from a waiter.
-    fn want(&mut self, now: Instant, name: &Name) {
+    fn want(&mut self, now: Instant, name: &Name, done: Option<&Arc<Done>>) {
         let Some((_, lease, _)) = self.table.first_kept_waiting(now, name) else {
-            self.waits.give_up(name);
+            self.waits.give_up(name, done);
             self.waits.polled.remove(name);
             return;
         };
@@ -81,34 +84,39 @@ impl Desk {
             self.waits.polled.remove(name);
             self.waits.want(name, shared);
         } else {
-            self.waits.give_up(name);
-            self.waits.polled.insert(name.clone());
+            self.waits.give_up(name, done);
+            if self.waits.polled.insert(name.clone()) {
+                self.poll_one(now, name);
+            }
         }
     }
 
-    /// Sends the waiters of names that are asked for by tries.
+    /// Asks again for the names that are asked for by tries.
     pub(super) fn poll(&mut self, now: Instant) {
         let names: Vec<Name> = self.waits.polled.iter().cloned().collect();
         for name in names {
-            if self.is_flying(&name) {
-                continue;
-            }
-            let Some((id, lease, open)) = self.table.first_kept_waiting(now, &name) else {
-                self.settle(now, &name, None);
-                continue;
-            };
-            if lease.names.iter().any(|name| self.is_flying(name) || self.waits.is_waiting(name)) {
-                continue;
-            }
-            let claim = claim_of(id, lease);
-            let missing = self.missing(&claim, &open);
-            if missing.is_empty() {
-                self.table.others_made_room(now, claim.names.as_slice());
-                self.settle_all(now, claim.names.as_slice());
-            } else {
-                let most = wanted(&claim) - (open.len() - missing.len());
-                self.fly(claim, missing, most, None);
-            }
+            self.poll_one(now, &name);
+        }
+    }
+
+    fn poll_one(&mut self, now: Instant, name: &Name) {
+        if self.is_flying(name) {
+            return;
+        }
+        let Some((id, lease, open)) = self.table.first_kept_waiting(now, name) else {
+            return self.settle(now, name, None);
+        };
+        if lease.names.iter().any(|name| self.is_flying(name) || self.waits.is_waiting(name)) {
+            return;
+        }
+        let claim = claim_of(id, lease);
+        let missing = self.missing(&claim, &open);
+        if missing.is_empty() {
+            self.table.others_made_room(now, claim.names.as_slice());
+            self.settle_all(now, claim.names.as_slice());
+        } else {
+            let most = wanted(&claim) - (open.len() - missing.len());
+            self.fly(claim, missing, most, None);
         }
     }
 
@@ -121,7 +129,7 @@ impl Desk {
 
     /// A wait has ended with a lock, which `line` holds, or without. `sent`: the instant before the session was known to live.
     pub(super) fn waited(&mut self, now: Instant, start: &Start, won: Option<Won>) {
-        let untold = self.waits.over(start);
+        let (ends, untold) = self.waits.over(start);
         let name = &start.name;
         if let Some(Won { line, token, others }) = won {
             self.fresh(token);
@@ -129,16 +137,21 @@ impl Desk {
             if self.titles.contains_key(name) || self.is_flying(name) || !self.table.has_waiters(name) {
                 let key = key_of(name);
                 if start.shared {
-                    self.outbox.end_shared(line, key)
+                    self.outbox.end_shared(line, key);
                 } else {
-                    self.outbox.end_keys(line, &[key], None)
+                    self.outbox.end_keys(line, &[key], None);
                 }
+                self.outbox.when_sent(line, ends);
             } else {
                 let ttl = self.table.at(name, 64).map(|(_, lease)| lease.ttl).max().unwrap_or(Duration::ZERO);
                 self.add_title(name, line, mode, Vec::new(), ttl);
+                if let Some(title) = self.titles.get_mut(name) {
+                    title.is_turn = true;
+                }
                 self.table.others_made_room(now, std::slice::from_ref(name));
                 if others {
                     self.table.set_awaited(name, true);
+                    self.awaited.insert(name.clone(), now + BELIEVED);
                 }
             }
         }
@@ -155,7 +168,7 @@ impl Desk {
 
     /// A wait could not begin: all connections for it are taken, or cannot be had.
     pub(super) fn cannot_wait(&mut self, now: Instant, start: &Start) {
-        let untold = self.waits.over(start);
+        let (_, untold) = self.waits.over(start);
         if self.table.has_waiters(&start.name) {
             self.waits.polled.insert(start.name.clone());
         }
@@ -164,10 +177,24 @@ impl Desk {
         }
     }
 
+    /// Forgets waiters elsewhere that have not been heard of again: they were served, or have left.
+    pub(super) fn forget_waiters(&mut self, now: Instant) {
+        let over: Vec<Name> =
+            self.awaited.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
+        for name in over {
+            self.awaited.remove(&name);
+            self.table.clear_awaited(&name);
+            self.table.others_made_room(now, std::slice::from_ref(&name));
+            self.settle(now, &name, None);
+        }
+    }
+
     /// Others wait for what has this key.
     pub(super) fn hear_waiter(&mut self, now: Instant, key: i64) {
         if let Some(name) = self.by_key.get(&key).cloned() {
-            self.table.set_awaited(&name, false);
+            let is_turn = self.titles.get(&name).is_some_and(|title| title.is_turn);
+            self.table.set_awaited(&name, is_turn);
+            self.awaited.insert(name.clone(), now + BELIEVED);
             self.settle(now, &name, None);
         }
     }

@@ -16,7 +16,6 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::lease::{Ended, Kept};
 use crate::provider::{Event, Keep, Listener};
-use crate::token::{FencingToken, TokenBlock};
 
 /// What callers, lines, waits and chores share.
 pub(super) struct Shared {
@@ -137,10 +136,6 @@ impl Shared {
             }
         }
         let now = self.clock.now();
-        let hungry = keeps.iter().filter(|keep| keep.tokens > 0).count().max(1);
-        let share =
-            u32::try_from(super::desk::BLOCK / 2).unwrap_or(1) / u32::try_from(hungry).unwrap_or(u32::MAX);
-        let mut next = alive.values().map(|(_, token)| *token).max().unwrap_or(0) + super::desk::BLOCK / 2;
         self.visit(|desk| {
             let kept = keeps.iter().map(|keep| {
                 let lines = desk.lines_of(&keep.lease);
@@ -153,13 +148,7 @@ impl Shared {
                     .map(|(sent, _)| *sent)
                     .min()
                     .unwrap_or(now);
-                let count = std::num::NonZeroU32::new(keep.tokens.min(share)).filter(|_| !lines.is_empty());
-                let tokens = count.and_then(|count| {
-                    let first = FencingToken::new(next).ok()?;
-                    next += u64::from(count.get());
-                    Some(TokenBlock::new(first, count))
-                });
-                Ok(desk.keep(now, sent, keep, tokens))
+                Ok(desk.keep(now, sent, keep))
             });
             let kept = kept.collect();
             desk.resume(now);

@@ -15,6 +15,8 @@ pub(super) struct Title {
     pub(super) key: i64,
     /// The longest ttl that a lease was taken with under it.
     pub(super) ttl: Duration,
+    /// Whether it came by waiting in the server's queue: then whoever waits there now goes before those who wait here.
+    pub(super) is_turn: bool,
 }
 
 /// The locks of a title.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::super::link::failed;
 use super::line::{Line, millis};
 use super::settle::Won;
 use super::shared::Shared;
@@ -96,15 +97,25 @@ async fn stand(shared: &Arc<Shared>, start: &Start, line: &Arc<Line>) -> Result<
     loop {
         tokio::select! {
             biased;
-            given = &mut lock => match given {
-                Ok(_) => return Ok(true),
-                Err(error) if is_cancelled && error.code() == Some(&tokio_postgres::error::SqlState::QUERY_CANCELED) => {
-                    return Ok(false);
+            given = &mut lock => {
+                let was_given = match given {
+                    Ok(_) => true,
+                    Err(error) if is_cancelled && is_cancel(&error) => false,
+                    Err(error) => return Err(failed("postgres", &error)),
+                };
+                if is_cancelled {
+                    let let_go = (!was_given).then_some((key, start.shared));
+                    outlast_cancel(shared, line, let_go).await?;
                 }
-                Err(error) => return Err(super::super::link::failed("postgres", &error)),
-            },
+                return Ok(was_given);
+            }
             () = line_closed(line) => return Err(super::shared::lost()),
-            () = shared.closed() => return Err(super::shared::lost()),
+            () = shared.closed() => {
+                // Its session would stand in the queue until the server notices.
+                line.link.cancel().await;
+                return Err(super::shared::lost());
+            }
+            () = start.unwanted.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
         if !is_cancelled && shared.desk.lock().waits.is_given_up(start) {
@@ -119,12 +130,33 @@ async fn stand(shared: &Arc<Shared>, start: &Start, line: &Arc<Line>) -> Result<
             pause = LATER;
             continue;
         }
-        let waits = super::chores::look(shared, key, line.pid, !is_queued).await;
-        if waits && !is_queued {
+        // Later looks are the chores'.
+        if !is_queued && super::chores::look(shared, key, line.pid, true).await {
             is_queued = true;
             shared.visit(|desk| desk.queued(shared.clock.now(), start));
         }
         pause = if is_queued { super::chores::TICK } else { pause * 2 };
+    }
+}
+
+fn is_cancel(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&tokio_postgres::error::SqlState::QUERY_CANCELED)
+}
+
+/// A cancel may come late, and end the next statement instead; and a wait that was cancelled may have been given its lock
+/// before, which then has to go.
+async fn outlast_cancel(shared: &Shared, line: &Line, let_go: Option<(i64, bool)>) -> Result<()> {
+    let sql = match let_go {
+        Some((key, true)) => format!("select pg_advisory_unlock_shared({key})"),
+        Some((key, false)) => format!("select pg_advisory_unlock({key})"),
+        None => "select".to_owned(),
+    };
+    loop {
+        let answer = tokio::time::timeout(shared.target.timeout, line.link.client.simple_query(&sql)).await;
+        match answer.map_err(|_| super::shared::lost())? {
+            Err(error) if is_cancel(&error) => {}
+            answer => return answer.map(drop).map_err(|error| failed("postgres", &error)),
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! The names that waiters of this process wait for in the server's queue, and those that are asked for again and again.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
+use super::outbox::Done;
 use crate::claim::{Claim, LeaseId};
 use crate::error::Result;
 use crate::lease::Claimed;
@@ -16,6 +18,8 @@ pub(super) struct Start {
     pub(super) shared: bool,
     /// Tells this wait from an earlier one for the same name.
     pub(super) number: u64,
+    /// Told when the wait is not wanted any more.
+    pub(super) unwanted: Arc<Notify>,
 }
 
 /// A wait in the server's queue, or on its way there.
@@ -25,9 +29,15 @@ struct Wait {
     shared: bool,
     is_queued: bool,
     is_given_up: bool,
+    unwanted: Arc<Notify>,
+    /// Ends that are done when this wait is over.
+    ends: Vec<Arc<Done>>,
 }
 
 type Reply = oneshot::Sender<Result<Claimed>>;
+
+/// A claim that waits and has not been told so, with what it would be told.
+pub(super) type Untold = (Claim, Reply, Result<Claimed>);
 
 /// What this process waits for.
 #[derive(Debug, Default)]
@@ -36,7 +46,7 @@ pub(super) struct Waits {
     /// Names that are asked for by tries: of claims on many names and permits, and when all connections for waiting wait.
     pub(super) polled: HashSet<Name, foldhash::fast::RandomState>,
     /// Claims that are told that they wait as soon as it is so.
-    untold: HashMap<Name, Vec<(Claim, Reply, Result<Claimed>)>, foldhash::fast::RandomState>,
+    untold: HashMap<Name, Vec<Untold>, foldhash::fast::RandomState>,
     starts: Vec<Start>,
     last: u64,
 }
@@ -45,19 +55,32 @@ impl Waits {
     /// Sees to it that a name is waited for; a wait in another mode is given up first.
     pub(super) fn want(&mut self, name: &Name, shared: bool) {
         if let Some(wait) = self.by_name.get_mut(name) {
-            wait.is_given_up |= wait.shared != shared;
+            if wait.shared != shared {
+                wait.is_given_up = true;
+                wait.unwanted.notify_one();
+            }
             return;
         }
         self.last += 1;
-        let wait = Wait { number: self.last, shared, is_queued: false, is_given_up: false };
+        let unwanted = Arc::new(Notify::new());
+        let wait = Wait {
+            number: self.last,
+            shared,
+            is_queued: false,
+            is_given_up: false,
+            unwanted: Arc::clone(&unwanted),
+            ends: Vec::new(),
+        };
         self.by_name.insert(name.clone(), wait);
-        self.starts.push(Start { name: name.clone(), shared, number: self.last });
+        self.starts.push(Start { name: name.clone(), shared, number: self.last, unwanted });
     }
 
-    /// A name is not wanted in the server's queue any more.
-    pub(super) fn give_up(&mut self, name: &Name) {
+    /// A name is not wanted in the server's queue any more; `done` is done when it has left.
+    pub(super) fn give_up(&mut self, name: &Name, done: Option<&Arc<Done>>) {
         if let Some(wait) = self.by_name.get_mut(name) {
             wait.is_given_up = true;
+            wait.unwanted.notify_one();
+            wait.ends.extend(done.cloned());
         }
     }
 
@@ -71,19 +94,17 @@ impl Waits {
     }
 
     /// A wait stands in the server's queue; who is to be told.
-    pub(super) fn queued(&mut self, start: &Start) -> Vec<(Claim, Reply, Result<Claimed>)> {
+    pub(super) fn queued(&mut self, start: &Start) -> Vec<Untold> {
         if let Some(wait) = self.by_name.get_mut(&start.name) {
             wait.is_queued = true;
         }
         self.untold.remove(&start.name).unwrap_or_default()
     }
 
-    /// A wait has ended, one way or the other; who has not been told yet.
-    pub(super) fn over(&mut self, start: &Start) -> Vec<(Claim, Reply, Result<Claimed>)> {
-        if self.by_name.get(&start.name).is_some_and(|wait| wait.number == start.number) {
-            self.by_name.remove(&start.name);
-        }
-        self.untold.remove(&start.name).unwrap_or_default()
+    /// A wait has ended, one way or the other: the ends that were waiting for it, and who has not been told yet.
+    pub(super) fn over(&mut self, start: &Start) -> (Vec<Arc<Done>>, Vec<Untold>) {
+        let wait = self.by_name.remove(&start.name);
+        (wait.map(|wait| wait.ends).unwrap_or_default(), self.untold.remove(&start.name).unwrap_or_default())
     }
 
     /// Answers a claim that waits: at once, unless the name that it waits for is on its way into the server's queue.

@@ -3,6 +3,7 @@
 use tenure_testkit::Asking;
 
 use super::{client, sql, url};
+use crate::patience::rounds;
 use crate::stands::{database, postgres};
 
 /// Claims of one call.
@@ -12,8 +13,7 @@ const BATCH: usize = 250;
 /// would take together, 25 MB. Prints their size.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_names_that_were_used_once_leave_small_tables() {
-    let times = std::env::var("TENURE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    let names: usize = 100_000 * times;
+    let names = rounds(100_000);
     let database = database().await;
     let client = client(&url(&database)).await;
     for batch in 0..names / BATCH {

@@ -6,8 +6,8 @@ use tenure::lease::Claimed;
 use tenure::{Error, ErrorKind, Locks};
 use tenure_testkit::Asking;
 
-use super::{client, in_time, pass, terminate_all, url};
-use crate::stands::{database, pool};
+use super::{client, in_time, pass, sql, terminate_all, url};
+use crate::stands::{database, pool, postgres};
 
 /// All connections are terminated again and again: guards are renewed all the same, and pushes come.
 #[tokio::test(flavor = "multi_thread")]
@@ -81,4 +81,31 @@ async fn an_element_that_fails_does_not_fail_the_others() {
     double.lease = one.lease;
     let answers = client.provider().claim(&[one, double, good]).await;
     assert!(matches!(answers.last(), Some(Ok(Claimed::Granted(_)))), "{answers:?}");
+}
+
+/// A user who may do no more than `docs/postgres-rows.md` lists, in a schema that an administrator has made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_needs_no_more_than_is_listed() {
+    let database = database().await;
+    // Makes the schema and records the mode.
+    Locks::connect(&url(&database)).await.unwrap();
+    let role = format!("plain_{database}");
+    let grants = format!(
+        "create role {role} login; grant usage on schema tenure to {role};
+        grant select, insert, update, delete on all tables in schema tenure to {role};
+        grant usage, update, select on all sequences in schema tenure to {role};
+        grant execute on all functions in schema tenure to {role}"
+    );
+    sql(postgres(), &database, &grants).await;
+    let url = url(&database).replace("postgres@", &format!("{role}@"));
+    let (locks, others) = (Locks::connect(&url).await.unwrap(), Locks::connect(&url).await.unwrap());
+    let guard = locks.lock("a").acquire().await.unwrap();
+    let wait = others.lock("a");
+    let (next, ()) = tokio::join!(in_time("the push", wait.acquire()), async {
+        pass(Duration::from_millis(100)).await;
+        assert!(terminate_all(&database).await >= 2);
+        pass(Duration::from_millis(500)).await;
+        guard.release().await.unwrap();
+    });
+    next.unwrap().release().await.unwrap();
 }

@@ -6,15 +6,11 @@ mod crashes;
 mod losses;
 mod within;
 
-use std::time::Duration;
-
 use tenure::Clock;
 use tenure_testkit::{Client, PostgresServer};
 
+use crate::patience::{in_time, pass};
 use crate::stands::postgres;
-
-/// After so long a test fails instead of waiting, however loaded the machine is.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The URL of a database of rows on the server that the tests share.
 fn url(database: &str) -> String {
@@ -25,17 +21,6 @@ fn url(database: &str) -> String {
 async fn client(url: &str) -> Client {
     let clock = Clock::system();
     Client::new(tenure::postgres::connect(url, clock).await.expect("the server is there"), clock)
-}
-
-/// The answer of `ask`, which must come before the patience ends.
-async fn in_time<T>(what: &str, ask: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, ask).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
-}
-
-/// Lets `span` pass: the time that a fault lasts.
-async fn pass(span: Duration) {
-    let clock = Clock::system();
-    clock.sleep_until(clock.now() + span).await;
 }
 
 /// What SQL answers, without blocking the runtime.

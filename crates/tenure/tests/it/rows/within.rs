@@ -137,3 +137,26 @@ async fn locks_of_another_store_are_refused_within_a_transaction() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     assert_eq!(transaction.query_one("select 1", &[]).await.unwrap().get::<_, i32>(0), 1);
 }
+
+/// Clients of every kind have it in SQL. A pooled connection goes back without a lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlx_locks_within_a_transaction_by_a_function() {
+    for (database, locks) in stores().await {
+        let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1);
+        let pool = pool.connect(&postgres().url(&database)).await.unwrap();
+        let mut transaction = pool.begin().await.unwrap();
+        let lock = "select tenure.lock_xact($1, $2)";
+        let token: Option<i64> =
+            sqlx::query_scalar(lock).bind("a").bind(2_000_i32).fetch_one(&mut *transaction).await.unwrap();
+        assert!(token.is_some());
+        assert!(locks.lock("a").try_acquire().await.unwrap().is_none(), "{database}");
+        transaction.rollback().await.unwrap();
+        let guard = in_time("free again", locks.lock("a").acquire()).await.unwrap();
+        let mut transaction = pool.begin().await.unwrap();
+        let token: Option<i64> =
+            sqlx::query_scalar(lock).bind("a").bind(0_i32).fetch_one(&mut *transaction).await.unwrap();
+        assert_eq!(token, None);
+        transaction.commit().await.unwrap();
+        guard.release().await.unwrap();
+    }
+}
