@@ -122,6 +122,8 @@ begin
     end loop;
     c.ticket := nextval('tenure.tickets');
     c.touched := at;
+    -- Whoever waits may ask again while an earlier try is still on its way.
+    c.absorbs := true;
     foreach one in array c.names loop
         continue when tenure.rows_contended(array[one]);
         for h in

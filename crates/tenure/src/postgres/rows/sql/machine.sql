@@ -118,7 +118,7 @@ begin
     if why is not null and not c.given_up then
         perform tenure.rows_tell(c.listener, concat_ws(' ', 'L', c.id, why));
     end if;
-    -- A claim that came once, and was answered, does not come again after its end.
+    -- A claim that was granted at once, and answered, does not come again after its end.
     if why is not null or how = 3 or c.absorbs then
         perform tenure.rows_remember(c.id, coalesce(why, 'u'), how, at);
     end if;
