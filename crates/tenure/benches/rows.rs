@@ -4,6 +4,7 @@
 //! `cargo bench -p tenure --bench rows`
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure here fails the run")]
+#![allow(unreachable_pub, reason = "a module of other benches is shared")]
 
 use std::sync::Arc;
 use std::time::Duration;
