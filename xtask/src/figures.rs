@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::cargo;
 
 /// The benches whose tables the page holds, in its order.
-const BENCHES: &[&str] = &["local", "handoff", "redis"];
+const BENCHES: &[&str] = &["local", "handoff", "redis", "postgres"];
 
 const PAGE: &str = "docs/performance.md";
 

@@ -14,8 +14,6 @@ struct Need {
     binaries: &'static [&'static str],
     /// Why it is here.
     reason: &'static str,
-    /// Whether a test uses it today: without it the tests cannot pass.
-    used: bool,
 }
 
 const NEEDS: &[Need] = &[
@@ -23,31 +21,22 @@ const NEEDS: &[Need] = &[
         package: "chromium",
         binaries: &["chromium", "chromium-browser", "google-chrome"],
         reason: "the dashboard is tested in a browser",
-        used: true,
     },
-    Need {
-        package: "chromium-driver",
-        binaries: &["chromedriver"],
-        reason: "drives that browser",
-        used: true,
-    },
+    Need { package: "chromium-driver", binaries: &["chromedriver"], reason: "drives that browser" },
     Need {
         package: "redis-server",
         binaries: &["redis-server"],
         reason: "the store of the Redis provider, whose faults are tested today",
-        used: true,
     },
     Need {
         package: "postgresql",
         binaries: &["postgres"],
-        reason: "the store of the PostgreSQL provider to come",
-        used: false,
+        reason: "the store of the PostgreSQL provider, whose faults are tested today",
     },
     Need {
         package: "pgbouncer",
         binaries: &["pgbouncer"],
-        reason: "the pool that the PostgreSQL provider must work behind",
-        used: false,
+        reason: "the pool that the PostgreSQL provider must work behind, or know",
     },
 ];
 
@@ -71,7 +60,7 @@ pub(crate) fn install() -> Result<()> {
     if let Err(error) = tried {
         eprintln!("xtask: {error:#}");
     }
-    let left: Vec<&str> = self::missing().iter().filter(|need| need.used).map(|need| need.package).collect();
+    let left: Vec<&str> = self::missing().iter().map(|need| need.package).collect();
     if left.is_empty() {
         return Ok(());
     }

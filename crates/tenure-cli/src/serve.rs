@@ -79,13 +79,14 @@ pub(crate) async fn serve(url: Option<&str>, args: &ServeArgs) -> anyhow::Result
 
 async fn connect(store: &Store) -> Result<Locks> {
     let url = match store {
-        Store::Url(url) => Some(url.clone()),
+        Store::Url(url) => Some(store::for_server(url)),
         Store::Dir(dir) => Some(store::file_url(dir)?),
         Store::Default => None,
     };
     let locks = store::connect(url.as_deref(), Settings::default()).await?;
     match locks.provider().caps().provider {
         "http" => tracing::info!("Distributed locks: another tenure server"),
+        "postgres" => tracing::info!("Distributed locks: PostgreSQL rows (using existing database)"),
         provider => {
             tracing::info!("Distributed locks: embedded provider (this process)");
             if provider == "memory" {
@@ -120,9 +121,6 @@ fn plan(url: Option<&str>, args: &ServeArgs, file: File) -> Result<Plan> {
             (None, None) => Store::Default,
         },
     };
-    if let Store::Url(url) = &store {
-        store::check(url)?;
-    }
     Ok(Plan { listen, store })
 }
 

@@ -18,27 +18,23 @@ pub(crate) const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// As [`Locks::connect_with`].
 pub(crate) async fn connect(url: Option<&str>, settings: Settings) -> Result<Locks> {
     let url = match url {
-        Some(url) => {
-            check(url)?;
-            url.to_owned()
-        }
+        Some(url) => url.to_owned(),
         None => file_url(&default_dir()?)?,
     };
     Locks::connect_with(&url, settings).await
 }
 
-/// Refuses a URL of a store that this build does not have, in words that help more than "no provider".
-///
-/// # Errors
-/// `InvalidInput`.
-pub(crate) fn check(url: &str) -> Result<()> {
+/// The URL by which a server uses a store: leases over HTTP outlive connections, so in PostgreSQL they are rows.
+pub(crate) fn for_server(url: &str) -> String {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-    if !["postgres", "postgresql"].contains(&scheme) {
-        return Ok(());
+    let (_, options) = url.split_once('?').unwrap_or_default();
+    if !["postgres", "postgresql"].contains(&scheme)
+        || options.split('&').any(|option| option.starts_with("mode="))
+    {
+        return url.to_owned();
     }
-    let what =
-        format!("this build has no PostgreSQL provider: use redis:, file:, http: or memory: scheme={scheme}");
-    Err(Error::invalid("url", what))
+    let joint = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{joint}mode=rows")
 }
 
 /// The `file:` URL of `dir`, which is made, open to nobody else, if it is not there.
@@ -93,13 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn stores_of_other_builds_are_named_and_their_passwords_are_not() {
-        for url in ["postgres://u:secret@h/d", "postgresql://u:secret@h/d"] {
-            let said = check(url).unwrap_err().to_string();
-            assert!(said.contains("PostgreSQL") && !said.contains("secret"), "{said}");
-        }
-        for url in ["file:///x", "redis://h", "rediss://h"] {
-            assert!(check(url).is_ok());
+    fn a_server_keeps_rows_in_postgres_unless_the_url_says_otherwise() {
+        for (url, wanted) in [
+            ("postgres://h/d", "postgres://h/d?mode=rows"),
+            ("postgresql://h/d?timeout_ms=9", "postgresql://h/d?timeout_ms=9&mode=rows"),
+            ("postgres://h/d?mode=advisory", "postgres://h/d?mode=advisory"),
+            ("redis://h", "redis://h"),
+        ] {
+            assert_eq!(for_server(url), wanted);
         }
     }
 }

@@ -3,20 +3,18 @@
 //! A server ends with its [`RedisServer`], and with the process of the test however that ends.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
 use std::time::Duration;
 
-use rand::Rng;
 use redis::FromRedisValue;
 use rustix::process::Signal;
 
+use crate::daemon::{self, free_port};
 use crate::process::signal;
 
-/// How long a server may take to start, or to answer a command of a test, on a machine that has much else to do.
+/// How long a server may take to answer a command of a test, on a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many ports are tried: another process may take one between the look and the start.
@@ -221,44 +219,10 @@ fn file_in(directory: &Path) -> PathBuf {
     directory.join("redis.conf")
 }
 
-/// A port that nobody listens on, below those that Linux gives to the client's end of a connection: clients that try to
-/// reach a killed server would be given its own port at times, and keep it from coming back.
-fn free_port() -> u16 {
-    let ports = std::iter::repeat_with(|| rand::rng().random_range(10_000..32_000));
-    let mut free = ports.take(1_000).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-    free.next().expect("a port is free")
-}
-
 /// Starts a server with the configuration in `directory` and waits until it accepts connections; what it said, when it ended
 /// instead.
 fn launch(directory: &Path) -> Result<Child, String> {
-    let (log, writer) = std::io::pipe().expect("a pipe can be made");
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "redis-server"]).arg(file_in(directory)).stdin(Stdio::null());
-    command.stdout(writer.try_clone().expect("a pipe can be shared")).stderr(writer);
-    let (told, news) = mpsc::channel();
-    // The kernel kills the server when the thread that started it ends. This one does when the log is closed, which the
-    // server does when it ends, or with the process.
-    std::thread::spawn(move || {
-        let mut child = command.spawn().expect("setpriv, of util-linux, can be started");
-        // Its ends of the pipe are open still.
-        drop(command);
-        let mut lines = BufReader::new(log).lines().map_while(Result::ok);
-        let mut said = String::new();
-        for line in lines.by_ref() {
-            if line.contains("eady to accept connections") {
-                let _ = told.send(Ok(child));
-                // It would stand still when the pipe is full.
-                lines.for_each(drop);
-                return;
-            }
-            said = said + &line + "\n";
-        }
-        let _ = child.wait();
-        if said.contains("failed to execute") {
-            "redis-server is not installed: `cargo xtask test` installs it".clone_into(&mut said);
-        }
-        let _ = told.send(Err(said));
-    });
-    news.recv_timeout(PATIENCE).expect("redis-server says that it is ready")
+    daemon::launch(command, "eady to accept connections", "redis-server")
 }

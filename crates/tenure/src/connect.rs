@@ -16,6 +16,7 @@ impl Locks {
     /// - `memory:` inside this process;
     /// - `file:///var/lib/tenure` a directory that the processes of one host share;
     /// - `redis://127.0.0.1:6379` a Redis server from 7.0 on, with the feature `redis`; `rediss:` over TLS, `redis+unix:` a socket;
+    /// - `postgres://user@127.0.0.1/database` a PostgreSQL database, with the feature `postgres`;
     /// - `http://127.0.0.1:7700` a `tenure serve`, with the feature `http`.
     ///
     /// # Errors
@@ -39,15 +40,29 @@ impl Locks {
             "redis" | "rediss" | "redis+unix" => {
                 Arc::new(crate::redis::Redis::connect(url, settings.clock).await?)
             }
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => crate::postgres::connect(url, settings.clock).await?,
             // The URL itself is not shown: it may carry a password.
             _ => {
                 let what = format!(
-                    "no provider for this url; known are memory: file: redis: http: scheme={scheme:?}"
+                    "no provider for this url; known are memory: file: redis: postgres: http: scheme={scheme:?}"
                 );
                 return Err(Error::invalid("url", what));
             }
         };
         Ok(Locks::over(provider, settings))
+    }
+
+    /// Locks that end with a transaction of the caller's, in the database that keeps these locks.
+    ///
+    /// The transaction has to be of that database: in another it excludes nobody here.
+    #[cfg(feature = "postgres")]
+    pub fn within<'t, 'c>(
+        &self,
+        transaction: &'t tokio_postgres::Transaction<'c>,
+    ) -> crate::postgres::Within<'t, 'c> {
+        let is_postgres = self.provider().caps().provider == "postgres";
+        crate::postgres::Within::new(transaction, is_postgres)
     }
 }
 

@@ -19,6 +19,8 @@ pub mod memory;
 pub mod metrics;
 pub mod monitor;
 pub mod name;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod provider;
 #[cfg(feature = "redis")]
 pub mod redis;

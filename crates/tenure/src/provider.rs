@@ -124,6 +124,12 @@ pub struct Caps {
     pub answers_within: Option<Duration>,
     /// Whether exclusion holds under every fault of the fault model, or but for declared ones.
     pub strict: bool,
+    /// In which order claims of different processes are served.
+    pub order: Order,
+    /// Whether an answer tells of other processes too: who is in the way, that modes are mixed, the place in the queue.
+    pub sees_others: bool,
+    /// How late lists, force, and who would pass a waiter, know what other processes hold and wait for.
+    pub lag: Duration,
 }
 
 impl Caps {
@@ -137,8 +143,22 @@ impl Caps {
             durable_tokens: true,
             answers_within: None,
             strict: true,
+            order: Order::Total,
+            sees_others: true,
+            lag: Duration::ZERO,
         }
     }
+}
+
+/// In which order claims of different processes on a name are served. Those of one process are always served in the order in
+/// which they came.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Order {
+    /// In the order in which they came, whatever they ask for.
+    Total,
+    /// Claims on one name, but for permits: the processes take turns, in the order in which they came. Claims on several
+    /// names, and on permits, are tried again and again, and may be passed by others.
+    Turns,
 }
 
 /// When the leases of a dead process are free.

@@ -117,6 +117,8 @@ fn dependencies_inside_the_library_point_downward() {
         ("memory/", ["crate::file", "crate::http"]),
         // The file store runs the rules of the table, which is the specification; it is not the memory store.
         ("file/", ["crate::memory::Memory", "crate::http"]),
+        // So does the advisory mode inside a process.
+        ("postgres/", ["crate::memory::Memory", "crate::http"]),
         ("http/", ["crate::memory", "crate::file"]),
         ("provider.rs", ["crate::memory", "crate::file"]),
     ];

@@ -7,6 +7,7 @@ mod loss;
 mod order;
 mod pass_through;
 mod redis;
+mod rows;
 mod serve;
 mod support;
 mod terminal;

@@ -8,3 +8,4 @@
 
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod sql;

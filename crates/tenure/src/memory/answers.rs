@@ -18,8 +18,10 @@ impl Table {
             expires => expires - limits::drift(lease.ttl),
         };
         let mut grant = Grant::new(held.names.clone(), held.tokens, deadline);
-        grant.contended =
-            held.names.iter().any(|name| self.names.get(name).is_some_and(|e| !e.queue.is_empty()));
+        grant.contended = held
+            .names
+            .iter()
+            .any(|name| self.names.get(name).is_some_and(|e| !e.queue.is_empty() || e.awaited.is_some()));
         grant.revoked = held.revoked;
         grant
     }

@@ -9,6 +9,8 @@ mod image;
 mod lane;
 mod leases;
 mod listing;
+#[cfg(feature = "postgres")]
+mod others;
 mod rules;
 mod shard;
 #[cfg(all(test, feature = "shuttle"))]

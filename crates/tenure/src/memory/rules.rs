@@ -39,20 +39,36 @@ impl Table {
         let Some(entry) = self.names.get(name) else {
             return true;
         };
-        if !self.admits(entry, mode) {
-            return false;
-        }
+        entry.awaited.is_none_or(|since| ticket <= since)
+            && self.admits(entry, mode)
+            && !self.is_behind(now, name, entry, mode, ticket)
+    }
+
+    /// Whether an earlier waiter that it may not pass stands before a claim.
+    pub(super) fn is_behind(
+        &self,
+        now: Instant,
+        name: &Name,
+        entry: &Entry,
+        mode: Mode,
+        ticket: u64,
+    ) -> bool {
         let earlier = entry.queue.iter().take_while(|(other, _)| *other < ticket);
         let live = earlier.filter(|(_, id)| !self.is_over(now, id));
         let mut waiters = live.filter_map(|(_, id)| self.leases.get(id));
-        !waiters.any(|waiter| conflicts(waiter.mode, mode) && !self.may_be_overtaken(now, name, waiter))
+        waiters.any(|waiter| conflicts(waiter.mode, mode) && !self.may_be_overtaken(now, name, waiter))
     }
 
-    /// Whether the holders of a name leave room for `mode`.
+    /// Whether the holders of a name, here and elsewhere, leave room for `mode`.
     fn admits(&self, entry: &Entry, mode: Mode) -> bool {
-        let mut holders = entry.holders.iter().filter_map(|id| self.leases.get(id)).map(|lease| lease.mode);
+        self.leaves_room(entry, entry.elsewhere, mode)
+    }
+
+    pub(super) fn leaves_room(&self, entry: &Entry, elsewhere: Option<Mode>, mode: Mode) -> bool {
+        let holders = entry.holders.iter().filter_map(|id| self.leases.get(id)).map(|lease| lease.mode);
+        let mut holders = holders.chain(elsewhere);
         match mode {
-            Mode::Exclusive => entry.holders.is_empty(),
+            Mode::Exclusive => entry.holders.is_empty() && elsewhere.is_none(),
             Mode::Shared => holders.all(|holder| holder == Mode::Shared),
             Mode::Permits { take, of } => {
                 let permits = |holder| {
@@ -64,12 +80,13 @@ impl Table {
     }
 
     /// Whether a waiter is held up by another of its names, and has not been passed too often or for too long.
-    fn may_be_overtaken(&self, now: Instant, name: &Name, waiter: &Lease) -> bool {
+    pub(super) fn may_be_overtaken(&self, now: Instant, name: &Name, waiter: &Lease) -> bool {
         let State::Waiting(waiting) = &waiter.state else {
             return true;
         };
-        let admitted =
-            |other: &&Name| self.names.get(*other).is_none_or(|entry| self.admits(entry, waiter.mode));
+        let admitted = |other: &&Name| {
+            self.names.get(*other).is_none_or(|entry| self.leaves_room(entry, None, waiter.mode))
+        };
         let others = waiter.names.iter().filter(|other| *other != name).filter(admitted).count();
         let needed = match waiter.pick {
             Pick::All => waiter.names.len() - 1,
@@ -183,7 +200,7 @@ impl Table {
         }
     }
 
-    fn is_over(&self, now: Instant, id: &LeaseId) -> bool {
+    pub(super) fn is_over(&self, now: Instant, id: &LeaseId) -> bool {
         let Some(lease) = self.leases.get(id) else {
             return false;
         };
@@ -212,7 +229,7 @@ impl Table {
 }
 
 /// Whether a claim of mode `later` has to wait behind a waiting one of mode `earlier`.
-fn conflicts(earlier: Mode, later: Mode) -> bool {
+pub(super) fn conflicts(earlier: Mode, later: Mode) -> bool {
     !matches!((earlier, later), (Mode::Shared, Mode::Shared))
 }
 

@@ -47,6 +47,10 @@ pub struct Table {
 pub(super) struct Entry {
     pub(super) holders: SmallVec<[LeaseId; 1]>,
     pub(super) queue: VecDeque<(u64, LeaseId)>,
+    /// In which mode others hold it, where a store arbitrates between processes elsewhere (`others.rs`).
+    pub(super) elsewhere: Option<Mode>,
+    /// The ticket behind which others wait for it.
+    pub(super) awaited: Option<u64>,
 }
 
 /// A claim that is held or waits.

@@ -30,6 +30,12 @@ impl TokenSource {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// From here on, tokens from the number `next` on, unless they are beyond it already.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn raise(&self, next: u64) {
+        self.0.fetch_max(next, Ordering::Relaxed);
+    }
+
     /// A source whose first token has the number `next`, as kept elsewhere.
     pub(crate) fn from_next(next: u64) -> Self {
         TokenSource(AtomicU64::new(next))

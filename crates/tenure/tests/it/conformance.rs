@@ -2,7 +2,10 @@
 
 use tenure_testkit::conformance;
 
-use crate::stands::{ChaosStand, FileStand, HttpStand, MemoryStand, RedisStand, WireStand};
+use crate::stands::{
+    AdvisoryStand, ChaosStand, FileStand, HttpStand, MemoryStand, PooledRowsStand, RedisStand, RowsStand,
+    WireStand,
+};
 
 conformance!(memory, MemoryStand);
 conformance!(wire, WireStand);
@@ -10,3 +13,6 @@ conformance!(file, FileStand);
 conformance!(http, HttpStand);
 conformance!(redis, RedisStand);
 conformance!(redis_chaos, ChaosStand);
+conformance!(postgres_advisory, AdvisoryStand);
+conformance!(postgres_rows, RowsStand);
+conformance!(postgres_rows_pooled, PooledRowsStand);

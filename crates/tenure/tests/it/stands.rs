@@ -1,5 +1,7 @@
 //! How the suite has each store.
 
+mod rows;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,9 +13,11 @@ use tenure::provider::{Fut, Provider};
 use tenure::redis::Redis;
 use tenure::{Clock, Locks, Settings};
 use tenure_server::Config;
-use tenure_testkit::{RedisServer, Relay, Stand, TcpProxy, Time, seed};
+use tenure_testkit::{PostgresServer, RedisServer, Relay, Stand, TcpProxy, Time, seed};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+pub(crate) use self::rows::{PooledRowsStand, RowsStand, database, pool};
 
 /// The memory store, in the paused time of tokio. Every process of a test is another handle of it.
 pub(crate) struct MemoryStand(Memory);
@@ -232,5 +236,44 @@ impl Stand for ChaosStand {
 impl Drop for ChaosStand {
     fn drop(&mut self) {
         self.forgetting.abort();
+    }
+}
+
+/// A database of its own on a PostgreSQL server that all tests share. Every process of a test connects anew.
+pub(crate) struct AdvisoryStand(String, Clock);
+
+/// The server that the tests share. It ends with the process of the tests.
+pub(crate) fn postgres() -> &'static PostgresServer {
+    static SERVER: OnceLock<PostgresServer> = OnceLock::new();
+    SERVER.get_or_init(PostgresServer::start)
+}
+
+impl Stand for AdvisoryStand {
+    fn start(clock: Clock) -> Fut<'static, Self> {
+        Box::pin(async move {
+            let database = tokio::task::spawn_blocking(|| postgres().database()).await;
+            AdvisoryStand(database.expect("a database can be made"), clock)
+        })
+    }
+
+    fn time() -> Time {
+        Time::Real
+    }
+
+    fn open(&self) -> Fut<'_, Arc<dyn Provider>> {
+        Box::pin(async {
+            let url = postgres().url(&self.0);
+            tenure::postgres::connect(&url, self.1).await.expect("the server is there")
+        })
+    }
+
+    fn records(&self) -> Fut<'_, Option<u64>> {
+        Box::pin(async {
+            let count = "select (select count(*) from tenure.directory_of_the_living) + (select count(*) from pg_locks l
+                join pg_database d on d.oid = l.database where locktype = 'advisory' and datname = current_database())";
+            let database = self.0.clone();
+            let count = tokio::task::spawn_blocking(move || postgres().sql(&database, count));
+            Some(count.await.expect("the server answers").parse().expect("it is a number"))
+        })
     }
 }

@@ -164,6 +164,7 @@ pub async fn a_guard_that_is_asked_back_is_told(stage: Stage) {
             if !push {
                 wire.lose_events();
             }
+            stage.catch_up(&near).await;
             near.provider().force(held.lease(), how).await.unwrap();
             let asked = stage.clock().now();
             assert_eq!(held.lost().await, Why::Forced, "{how:?} push={push}");
@@ -187,6 +188,7 @@ pub async fn a_guard_of_this_store_that_is_ended_by_force_is_told(stage: Stage) 
     let (locks, near) = (stage.locks().await, stage.client().await);
     for kind in 0..KINDS {
         let held = guard(&locks, kind).await;
+        stage.catch_up(&near).await;
         let (lost, forced) = tokio::join!(held.lost(), near.provider().force(held.lease(), Force::Now));
         assert_eq!((lost, forced.unwrap()), (Why::Forced, tenure::provider::Forced::Ended), "kind {kind}");
         assert!(held.is_lost());

@@ -283,8 +283,9 @@ pub async fn a_claim_for_another_that_loses_its_place_takes_nothing(stage: Stage
     near.hold(&held).await;
     let claim = near.ask("x");
     let lease = claim.lease;
-    let waiting = tokio::spawn(async move { locks.claim(claim, SHORT * 3).await });
+    let waiting = tokio::spawn(async move { locks.claim(claim, SHORT * 6).await });
     stage.pass(SHORT / 10).await;
+    stage.catch_up(&near).await;
     near.provider().force(lease.digest(), tenure::provider::Force::Now).await.unwrap();
     stage.pass(SHORT / 10).await;
     near.end(&held).await;

@@ -15,6 +15,7 @@ pub async fn a_guard_is_listed_as_what_it_is(stage: Stage) {
         let near = stage.client().await;
         let guard = locks.lock_all(["x", "y"]).holder("job", "settle").acquire().await.unwrap();
         let plain = locks.lock("z").acquire().await.unwrap();
+        stage.catch_up(&near).await;
         for (guard, job) in [(&guard, Some("settle")), (&plain, None)] {
             let entry = listed_with_token(&stage, &near, guard).await;
             assert_eq!((&entry.names, entry.token), (guard.names(), Some(guard.token())));
@@ -48,10 +49,12 @@ pub async fn busy_wrong_and_unavailable_are_told_apart(stage: Stage) {
     let (locks, wire) = stage.far().await;
     let near = stage.client().await;
     near.hold(&near.ask("x")).await;
+    let held = locks.lock("z").acquire().await.unwrap();
     assert!(locks.lock("x").try_acquire().await.unwrap().is_none());
     wrong_calls(&locks).await;
     wrong_calls(&stage.locks().await).await;
-    assert_eq!(locks.permit("x", 2).try_acquire().await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(locks.permit("z", 2).try_acquire().await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    held.release().await.unwrap();
     wire.set_all(Fault::LoseRequest);
     for error in [
         locks.lock("y").try_acquire().await.unwrap_err(),

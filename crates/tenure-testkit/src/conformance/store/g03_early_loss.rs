@@ -43,6 +43,7 @@ pub async fn a_lease_that_is_asked_back_is_told_so_and_stays_exclusive(stage: St
     let (a, b) = (stage.client().await, stage.client().await);
     let held = a.ask("x");
     assert!(!a.hold(&held).await.revoked);
+    stage.catch_up(&b).await;
     assert_eq!(b.force(&held, Force::Revoke).await, Forced::Asked);
     b.busy(&b.ask("x")).await;
     assert!(a.renew(&held).await.revoked);
@@ -54,8 +55,10 @@ pub async fn a_lease_that_is_asked_back_is_told_so_and_stays_exclusive(stage: St
 /// A lease that is asked back from a holder that does not answer is free when its ttl is over.
 pub async fn a_lease_that_is_asked_back_from_the_silent_ends_with_its_ttl(stage: Stage) {
     let (a, b) = (stage.client().await, stage.client().await);
-    let held = a.ask("x").lasting(SHORT);
+    let ttl = SHORT + a.provider().caps().lag * 2;
+    let held = a.ask("x").lasting(ttl);
     let grant = a.hold(&held).await;
+    stage.catch_up(&b).await;
     b.force(&held, Force::Revoke).await;
     let waiter = b.ask("x").waiting();
     b.queue(&waiter).await;
@@ -69,6 +72,7 @@ pub async fn a_lease_that_is_ended_by_force_is_gone_at_once(stage: Stage) {
     let (held, waiter) = (a.ask("x"), b.ask("x").waiting());
     let token = a.hold(&held).await.tokens.first();
     b.queue(&waiter).await;
+    stage.catch_up(&b).await;
     assert_eq!(b.force(&held, Force::Now).await, Forced::Ended);
     assert!(b.granted(&waiter).await.tokens.first() > token);
     assert_eq!(a.gone(&held).await, Why::Forced);
@@ -84,6 +88,7 @@ pub async fn force_says_what_it_found(stage: Stage) {
     assert_eq!(b.force(&held, Force::Revoke).await, Forced::NotFound);
     a.hold(&held).await;
     b.queue(&waiter).await;
+    stage.catch_up(&a).await;
     assert_eq!(a.force(&waiter, Force::Now).await, Forced::Ended);
     b.gone(&waiter).await;
     a.end(&held).await;

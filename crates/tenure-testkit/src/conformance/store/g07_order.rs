@@ -1,6 +1,7 @@
 //! G7: between processes first come, first served.
 
 use tenure::Claim;
+use tenure::provider::Order;
 
 use crate::client::{Asking, Client};
 use crate::stand::Stage;
@@ -14,8 +15,15 @@ pub async fn waiters_are_served_in_the_order_in_which_they_came(stage: Stage) {
     for place in 0..30 {
         let client = &clients[place * 7 % 3];
         let claim = client.ask("x").waiting();
-        assert_eq!(client.queue(&claim).await.ahead as usize, place);
+        let ahead = client.queue(&claim).await.ahead as usize;
+        assert!(
+            ahead == place || (ahead < place && !client.provider().caps().sees_others),
+            "{ahead} at {place}"
+        );
         queue.push((client, claim));
+        if place == 2 && client.provider().caps().order == Order::Turns {
+            stage.catch_up(client).await;
+        }
     }
     clients[0].end(&held).await;
     for place in 0..queue.len() {
@@ -34,6 +42,7 @@ pub async fn who_does_not_wait_does_not_pass_who_does(stage: Stage) {
     let (reader, writer) = (a.ask("x").shared(), b.ask("x").waiting());
     a.hold(&reader).await;
     b.queue(&writer).await;
+    stage.catch_up(&a).await;
     a.busy(&a.ask("x").shared()).await;
     a.busy(&a.ask("x y").shared()).await;
     a.end(&reader).await;
@@ -48,6 +57,7 @@ pub async fn a_writer_is_not_starved_by_readers(stage: Stage) {
     a.hold(&first).await;
     let writer = b.ask("x").waiting();
     b.queue(&writer).await;
+    stage.catch_up(&a).await;
     let late: Vec<Claim> = (0..5).map(|_| a.ask("x").shared().waiting()).collect();
     for reader in &late {
         a.queue(reader).await;
@@ -71,7 +81,9 @@ pub async fn permits_do_not_pass_a_waiting_claim_for_more(stage: Stage) {
     let (many, one) = (b.ask("p").permits(2, 4).waiting(), b.ask("p").permits(1, 4).waiting());
     b.queue(&many).await;
     b.queue(&one).await;
-    a.busy(&a.ask("p").permits(1, 4)).await;
+    if a.provider().caps().order == Order::Total {
+        a.busy(&a.ask("p").permits(1, 4)).await;
+    }
     b.touch(&one).await;
     a.end(&held).await;
     b.renew(&many).await;

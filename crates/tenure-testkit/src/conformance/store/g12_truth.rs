@@ -20,7 +20,8 @@ pub async fn the_list_shows_what_is_held(stage: Stage) {
     let token = a.hold(&claim).await.tokens.first();
     let permit = a.ask("gpu").permits(2, 5);
     a.hold(&permit).await;
-    stage.pass(Duration::from_millis(500)).await;
+    let lag = b.provider().caps().lag;
+    stage.pass(lag + Duration::from_millis(500)).await;
     let list = b.list(&Query::new(Kind::Leases, "account:")).await;
     assert_eq!(digests(&list), [claim.lease.digest()]);
     let entry = &list[0];
@@ -29,11 +30,12 @@ pub async fn the_list_shows_what_is_held(stage: Stage) {
     assert_eq!(entry.meta.as_deref(), claim.meta.as_deref());
     let remaining = entry.remaining.expect("it expires");
     assert!(remaining <= claim.ttl - Duration::from_millis(450), "{remaining:?}");
-    assert!(remaining >= claim.ttl - Duration::from_millis(550) - stage.slack() * 4, "{remaining:?}");
+    assert!(remaining >= claim.ttl - lag - Duration::from_millis(550) - stage.slack() * 4, "{remaining:?}");
     assert!(entry.age >= Duration::from_millis(450), "{:?}", entry.age);
     let permits = b.list(&Query::new(Kind::Leases, "gpu")).await;
     assert_eq!(permits[0].mode, Mode::Permits { take: 2, of: 5 });
     a.end(&claim).await;
+    stage.catch_up(&b).await;
     assert_eq!(digests(&b.list(&Query::new(Kind::Leases, "")).await), [permit.lease.digest()]);
 }
 
@@ -45,6 +47,10 @@ pub async fn waiters_are_listed_with_their_place(stage: Stage) {
     let waiters: Vec<Claim> = (0..5).map(|_| b.ask("x").waiting()).collect();
     for waiter in &waiters {
         b.queue(waiter).await;
+    }
+    stage.catch_up(&a).await;
+    for waiter in &waiters {
+        b.touch(waiter).await;
     }
     let list = a.list(&Query::new(Kind::Waiters, "x")).await;
     assert_eq!(list.len(), waiters.len());
@@ -138,6 +144,9 @@ pub async fn busy_tells_who_is_in_the_way(stage: Stage) {
     b.queue(&b.ask("x").waiting()).await;
     let by = b.busy(&b.ask("w x y")).await;
     assert_eq!(by.name.as_ref().map(|name| name.as_str()), Some("x"));
+    if !b.provider().caps().sees_others {
+        return;
+    }
     assert_eq!(by.lease, Some(held.lease.digest()));
     assert_eq!(by.meta.as_deref(), held.meta.as_deref());
     assert_eq!(by.waiting, 1);
@@ -153,7 +162,7 @@ pub async fn each_state_has_an_answer_of_its_own(stage: Stage) {
     assert!(matches!(b.claim(&b.ask("x")).await, Ok(Claimed::Busy(_))));
     assert!(matches!(b.keep(&waiter).await, Ok(Kept::Queued(_))));
     assert!(matches!(b.keep(&b.ask("x")).await, Ok(Kept::Gone(_))));
-    assert_eq!(b.refused(&b.ask("x").permits(1, 2)).await, "mode");
+    assert_eq!(a.refused(&a.ask("x").permits(1, 2)).await, "mode");
     let (relay, wire) = Relay::over(stage.open().await, stage.clock());
     let far = Client::new(relay, stage.clock());
     wire.set_all(Fault::LoseRequest);
@@ -171,11 +180,14 @@ pub async fn each_state_has_an_answer_of_its_own(stage: Stage) {
 
 /// Permits of two limits, and permits with locks, do not mix on a name; the refusal changes nothing.
 pub async fn mixed_modes_are_refused_and_change_nothing(stage: Stage) {
-    let (a, b) = (stage.client().await, stage.client().await);
+    let a = stage.client().await;
+    // Where a store does not tell of other processes, it refuses what a process itself mixes.
+    let other = stage.client().await;
+    let b = if a.provider().caps().sees_others { &other } else { &a };
     let (permit, lock) = (a.ask("p").permits(1, 3), a.ask("x"));
     a.hold(&permit).await;
     a.hold(&lock).await;
-    let before = digests(&everything(&b).await);
+    let before = digests(&everything(b).await);
     for bad in [
         b.ask("p"),
         b.ask("p").shared(),
@@ -188,7 +200,7 @@ pub async fn mixed_modes_are_refused_and_change_nothing(stage: Stage) {
         assert_eq!(b.refused(&bad).await, "mode");
         b.gone(&bad).await;
     }
-    assert_eq!(digests(&everything(&b).await), before);
+    assert_eq!(digests(&everything(b).await), before);
     b.hold(&b.ask("a")).await;
     b.hold(&b.ask("p").permits(2, 3)).await;
 }

@@ -35,14 +35,10 @@ mod sharing;
 mod silence;
 mod sticky;
 
-use std::time::Duration;
+use tenure::Locks;
 
-use tenure::{Clock, Locks};
-
+use crate::patience::{PATIENCE, in_time, pass, rounds, until};
 use crate::stands::{prefix, redis};
-
-/// After so long a test fails instead of waiting, however loaded the machine is.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The store of a prefix on the server that the tests share.
 fn store_of(prefix: &str) -> String {
@@ -56,30 +52,4 @@ fn own_store() -> String {
 
 async fn connect(url: &str) -> Locks {
     Locks::connect(url).await.expect("the server is there")
-}
-
-/// Lets `span` pass: the time that a fault lasts.
-async fn pass(span: Duration) {
-    let clock = Clock::system();
-    clock.sleep_until(clock.now() + span).await;
-}
-
-/// Looks until it is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let clock = Clock::system();
-    let end = clock.now() + PATIENCE;
-    while !is_so().await {
-        assert!(clock.now() < end, "waited in vain: {what}");
-        pass(Duration::from_millis(5)).await;
-    }
-}
-
-/// How many rounds a stress test makes: `TENURE_ROUNDS` times as many where it is set.
-fn rounds(usual: usize) -> usize {
-    usual * std::env::var("TENURE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
-}
-
-/// The answer of `ask`, which must come before the patience ends.
-async fn in_time<T>(what: &str, ask: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, ask).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }

@@ -1,0 +1,208 @@
+//! The task of a connection that holds locks: it sends what has gathered since its last flight in one go, and takes the
+//! answers to the desk.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio_postgres::Row;
+
+use super::super::link::failed;
+use super::desk::{Desk, Landed};
+use super::line::{Line, WAITER, millis};
+use super::outbox::{Hard, Letters, Single};
+use super::shared::{Shared, lost};
+use crate::clock::Instant;
+use crate::error::{Error, Result};
+
+/// Claims on single names that go in one statement.
+const MOST: usize = 64;
+
+/// The task: until the connection ends, or everything is closed.
+pub(super) async fn run(shared: Arc<Shared>, number: usize, line: Arc<Line>, wake: Arc<Notify>) {
+    let mut closed = std::pin::pin!(line.link.closed());
+    let why = loop {
+        let flight = shared.visit(|desk| Flight::board(desk, number, shared.clock.now()));
+        if !flight.letters.is_empty() || flight.beats {
+            let sent = shared.clock.now();
+            let answers = tokio::select! {
+                biased;
+                answers = flight.send(&shared, &line) => answers,
+                () = &mut closed => Err(lost()),
+            };
+            match answers {
+                Ok(answers) => {
+                    shared.visit(|desk| flight.land(desk, shared.clock.now(), sent, number, answers))
+                }
+                Err(error) => {
+                    shared.visit(|desk| flight.fail(desk, &error));
+                    break error;
+                }
+            }
+            continue;
+        }
+        if shared.visit(|desk| desk.outbox.retire(number)) {
+            shared.forget_line(number);
+            shared.idle_waits.lock().push(line);
+            return;
+        }
+        tokio::select! {
+            () = wake.notified() => {}
+            () = &mut closed => break lost(),
+            () = shared.closed() => break lost(),
+        }
+    };
+    line.link.close();
+    shared.forget_line(number);
+    shared.line_is_gone(number);
+    if !shared.is_closed() {
+        tracing::warn!(%why, "a connection that held locks is lost");
+    }
+    shared.visit(|desk| desk.lose_line(shared.clock.now(), number, &why));
+}
+
+/// What goes together.
+#[derive(Default)]
+struct Flight {
+    letters: Letters,
+    /// Whether a sign of life goes along, and how long it is good for.
+    beats: bool,
+    lasts: std::time::Duration,
+}
+
+/// What came back.
+struct Answers {
+    beat: Option<u64>,
+    step: Option<Row>,
+    let_go: Option<Row>,
+    hard: Vec<Row>,
+}
+
+impl Flight {
+    fn board(desk: &mut Desk, line: usize, now: Instant) -> Flight {
+        let Some(letters) = desk.outbox.lines(line) else { return Flight::default() };
+        let mut taken = std::mem::take(letters);
+        // What is too much for one flight goes with the next.
+        letters.singles = taken.singles.split_off(taken.singles.len().min(MOST));
+        letters.hard = taken.hard.split_off(taken.hard.len().min(MOST));
+        let ttls = taken.singles.iter().map(|single| single.claim.ttl);
+        let longest = ttls.chain(taken.hard.iter().map(|hard| hard.claim.ttl)).max();
+        let Some(pulse) = desk.outbox.pulse(line) else { return Flight::default() };
+        let is_covered = longest.is_none_or(|ttl| pulse.covers(now, ttl));
+        let beats = !taken.beats.is_empty() || taken.is_thirsty || pulse.is_due(now) || !is_covered;
+        let lasts = pulse.wanted(longest.unwrap_or_default());
+        Flight { letters: taken, beats, lasts: if beats { lasts } else { WAITER } }
+    }
+
+    async fn send(&self, shared: &Shared, line: &Line) -> Result<Answers> {
+        let client = &line.link.client;
+        let letters = &self.letters;
+        let ends: Vec<i64> = letters.ends.iter().map(|(key, _)| *key).collect();
+        let tries: Vec<i64> = letters.singles.iter().map(|single| single.key).collect();
+        let none: Vec<i64> = Vec::new();
+        let shareds: Vec<i64> = letters.ends_shared.iter().map(|(key, _)| *key).collect();
+        let lasts = millis(self.lasts);
+        // They are sent in this order: a sign of life is there before what stands on it is taken.
+        let beat = async {
+            if !self.beats {
+                return Ok(None);
+            }
+            let row = client.query_one(&line.beat, &[&shared.process, &lasts]).await?;
+            Ok(Some(row.get::<_, i64>(0)))
+        };
+        let step = async {
+            if ends.is_empty() && tries.is_empty() {
+                return Ok(None);
+            }
+            client.query_one(&line.step, &[&ends, &tries]).await.map(Some)
+        };
+        let let_go = async {
+            if shareds.is_empty() {
+                return Ok(None);
+            }
+            client.query_one(&line.let_go, &[&none, &shareds]).await.map(Some)
+        };
+        let hard = letters.hard.iter().map(async |hard| {
+            let most = i32::try_from(hard.most).unwrap_or(i32::MAX);
+            let (permits, take) = (hard.permits as i32, hard.take as i32);
+            client
+                .query_one(&line.claim, &[&hard.keys, &hard.shared, &most, &permits, &take, &hard.mine])
+                .await
+        });
+        let hard = futures_util::future::try_join_all(hard);
+        let all = futures_util::future::try_join4(beat, step, let_go, hard);
+        let late = || Error::unavailable("postgres", "the server did not answer in time");
+        let all = tokio::time::timeout(shared.target.timeout, all).await.map_err(|_| late())?;
+        let (beat, step, let_go, hard) = all.map_err(|error| failed("postgres", &error))?;
+        let beat = beat.and_then(|token: i64| u64::try_from(token).ok());
+        Ok(Answers { beat, step, let_go, hard })
+    }
+
+    fn land(self, desk: &mut Desk, now: Instant, sent: Instant, line: usize, answers: Answers) {
+        let Letters { singles, hard, ends, ends_shared, beats, .. } = self.letters;
+        if let Some(token) = answers.beat {
+            if let Some(pulse) = desk.outbox.pulse(line) {
+                (pulse.sent, pulse.lasts) = (sent, self.lasts);
+            }
+            desk.fresh(token);
+            beats.into_iter().for_each(|reply| drop(reply.send((sent, token))));
+        }
+        let mut landed = Vec::with_capacity(singles.len() + hard.len());
+        if let Some(row) = &answers.step {
+            let ended: Vec<bool> = row.get(0);
+            note_lost(ends, &ended);
+            let taken: Vec<bool> = row.get(1);
+            let token = row.get::<_, Option<i64>>(2).and_then(|token| u64::try_from(token).ok());
+            for (single, taken) in singles.into_iter().zip(taken) {
+                let Single { name, claim, reply, .. } = single;
+                let token = token.filter(|_| taken);
+                landed.push(Landed {
+                    sent,
+                    line,
+                    claim,
+                    names: vec![name],
+                    taken: vec![taken],
+                    slots: Vec::new(),
+                    token,
+                    reply,
+                });
+            }
+        }
+        if let Some(row) = &answers.let_go {
+            note_lost(ends_shared, &row.get::<_, Vec<bool>>(0));
+        }
+        for (hard, row) in hard.into_iter().zip(&answers.hard) {
+            let Hard { names, claim, reply, .. } = hard;
+            let token = row.get::<_, Option<i64>>(2).and_then(|token| u64::try_from(token).ok());
+            landed.push(Landed {
+                sent,
+                line,
+                claim,
+                names,
+                taken: row.get(0),
+                slots: row.get(1),
+                token,
+                reply,
+            });
+        }
+        desk.land_all(now, landed);
+    }
+
+    fn fail(self, desk: &mut Desk, why: &Error) {
+        for Single { claim, reply, .. } in self.letters.singles {
+            desk.fall(&claim, reply, why);
+        }
+        for Hard { claim, reply, .. } in self.letters.hard {
+            desk.fall(&claim, reply, why);
+        }
+    }
+}
+
+/// A lock that the server did not have any more was lost before it was let go, and its end says so.
+fn note_lost(ends: Vec<(i64, Option<Arc<super::outbox::Done>>)>, ended: &[bool]) {
+    for ((_, done), ended) in ends.into_iter().zip(ended) {
+        if !ended {
+            tracing::error!("a lock was gone before it was let go; does a pool stand before the server?");
+            done.iter().for_each(|done| done.was_lost());
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Locks that end with a transaction, in a database of either mode.
+
+use std::time::Duration;
+
+use tenure::{ErrorKind, Locks};
+use tokio_postgres::{Client, NoTls};
+
+use super::in_time;
+use crate::stands::{database, postgres};
+
+/// A connection of the application.
+async fn application(database: &str) -> Client {
+    let (client, connection) =
+        tokio_postgres::connect(&postgres().url(database), NoTls).await.expect("the server is there");
+    tokio::spawn(connection);
+    client
+}
+
+/// A database of each mode, and its locks.
+async fn stores() -> Vec<(String, Locks)> {
+    let mut stores = Vec::new();
+    for mode in ["rows", "advisory"] {
+        let database = database().await;
+        let url = format!("{}?mode={mode}", postgres().url(&database));
+        stores.push((database, Locks::connect(&url).await.expect("the server is there")));
+    }
+    stores
+}
+
+/// A lock of a guard and a lock within a transaction exclude each other, either way; the transaction's ends with commit, with
+/// rollback, and with the transaction that is dropped. Each has a greater token than the one before.
+#[tokio::test(flavor = "multi_thread")]
+async fn guards_and_transactions_exclude_each_other_until_commit_or_rollback() {
+    for (database, locks) in stores().await {
+        let mut client = application(&database).await;
+        let mut last = None;
+        for end in ["commit", "rollback", "drop"] {
+            let guard = locks.lock("a").acquire().await.unwrap();
+            assert!(Some(guard.token()) > last, "{database}: {end}");
+            last = Some(guard.token());
+            let transaction = client.transaction().await.unwrap();
+            let within = locks.within(&transaction);
+            assert_eq!(within.try_acquire("a").await.unwrap(), None);
+            assert_eq!(within.try_acquire_for("a", Duration::from_millis(30)).await.unwrap(), None);
+            let (token, ()) = tokio::join!(in_time("the transaction", within.acquire("a")), async {
+                super::pass(Duration::from_millis(50)).await;
+                guard.release().await.unwrap();
+            });
+            let token = token.unwrap();
+            assert!(Some(token) > last, "{database}: {end}");
+            last = Some(token);
+            assert!(within.try_acquire("a").await.unwrap().is_some(), "it has it already");
+            assert!(locks.lock("a").try_acquire().await.unwrap().is_none(), "{database}: {end}");
+            assert!(locks.lock("b").try_acquire().await.unwrap().is_some(), "{database}: another name");
+            match end {
+                "commit" => transaction.commit().await.unwrap(),
+                "rollback" => transaction.rollback().await.unwrap(),
+                _ => drop(transaction),
+            }
+            client.simple_query("select").await.unwrap();
+        }
+        let wait = locks.lock("a");
+        assert!(in_time("free again", wait.acquire()).await.is_ok());
+    }
+}
+
+/// A claim of a guard that waits behind a transaction is granted after its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_that_waits_behind_a_transaction_is_granted_after_it() {
+    for (database, locks) in stores().await {
+        let mut client = application(&database).await;
+        let transaction = client.transaction().await.unwrap();
+        let token = locks.within(&transaction).acquire("a").await.unwrap();
+        let wait = locks.lock("a");
+        let (guard, ()) = tokio::join!(in_time("the guard", wait.acquire()), async {
+            super::pass(Duration::from_millis(200)).await;
+            transaction.commit().await.unwrap();
+        });
+        assert!(guard.unwrap().token() > token);
+    }
+}
+
+/// A wait in vain, a wait that ends well and a try leave the settings of transaction and session, and no lock that was not
+/// granted. The transaction goes on after a wait in vain.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_within_a_transaction_leaves_its_settings_and_no_lock() {
+    for (database, locks) in stores().await {
+        let (mut holder, mut client) = (application(&database).await, application(&database).await);
+        client.batch_execute("set lock_timeout = '7s'; set statement_timeout = '50s'").await.unwrap();
+        let held = holder.transaction().await.unwrap();
+        locks.within(&held).acquire("a").await.unwrap();
+        let transaction = client.transaction().await.unwrap();
+        transaction
+            .batch_execute("set local lock_timeout = '8s'; create temporary table mine (n int)")
+            .await
+            .unwrap();
+        let within = locks.within(&transaction);
+        let locked = "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()";
+        for wait in [Duration::from_nanos(1), Duration::from_micros(900), Duration::from_millis(20)] {
+            let taken = in_time("the end of a wait", within.try_acquire_for("a", wait)).await.unwrap();
+            assert_eq!(taken, None, "{wait:?}");
+        }
+        assert_eq!(within.try_acquire("a").await.unwrap(), None);
+        let locked: i64 = transaction.query_one(locked, &[]).await.unwrap().get(0);
+        assert_eq!(locked, 0, "a wait in vain left a lock");
+        within.acquire("b").await.unwrap();
+        for (setting, value) in [("lock_timeout", "8s"), ("statement_timeout", "50s")] {
+            let shown: String = transaction.query_one(&format!("show {setting}"), &[]).await.unwrap().get(0);
+            assert_eq!(shown, value, "{setting}");
+        }
+        transaction.execute("insert into mine values (1)", &[]).await.unwrap();
+        transaction.commit().await.unwrap();
+        let shown: String = client.query_one("show lock_timeout", &[]).await.unwrap().get(0);
+        assert_eq!(shown, "7s");
+        held.rollback().await.unwrap();
+    }
+}
+
+/// A snapshot that is older than the lock would not see a lease that was granted meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_with_one_snapshot_is_refused_among_rows() {
+    let (database, locks) = stores().await.swap_remove(0);
+    let mut client = application(&database).await;
+    let level = tokio_postgres::IsolationLevel::RepeatableRead;
+    let transaction = client.build_transaction().isolation_level(level).start().await.unwrap();
+    let error = locks.within(&transaction).acquire("a").await.unwrap_err();
+    assert!(error.what().contains("read committed"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_of_another_store_are_refused_within_a_transaction() {
+    let (database, _) = stores().await.swap_remove(0);
+    let mut client = application(&database).await;
+    let transaction = client.transaction().await.unwrap();
+    let memory = Locks::connect("memory:").await.unwrap();
+    let error = memory.within(&transaction).acquire("a").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert_eq!(transaction.query_one("select 1", &[]).await.unwrap().get::<_, i32>(0), 1);
+}
+
+/// Clients of every kind have it in SQL. A pooled connection goes back without a lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlx_locks_within_a_transaction_by_a_function() {
+    for (database, locks) in stores().await {
+        let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1);
+        let pool = pool.connect(&postgres().url(&database)).await.unwrap();
+        let mut transaction = pool.begin().await.unwrap();
+        let lock = "select tenure.lock_xact($1, $2)";
+        let token: Option<i64> =
+            sqlx::query_scalar(lock).bind("a").bind(2_000_i32).fetch_one(&mut *transaction).await.unwrap();
+        assert!(token.is_some());
+        assert!(locks.lock("a").try_acquire().await.unwrap().is_none(), "{database}");
+        transaction.rollback().await.unwrap();
+        let guard = in_time("free again", locks.lock("a").acquire()).await.unwrap();
+        let mut transaction = pool.begin().await.unwrap();
+        let token: Option<i64> =
+            sqlx::query_scalar(lock).bind("a").bind(0_i32).fetch_one(&mut *transaction).await.unwrap();
+        assert_eq!(token, None);
+        transaction.commit().await.unwrap();
+        guard.release().await.unwrap();
+    }
+}
