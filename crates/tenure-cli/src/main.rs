@@ -42,9 +42,6 @@ fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<Code> {
     let url = cli.url();
     let url = url.as_deref();
-    if let Some(url) = url {
-        store::check(url)?;
-    }
     match cli.command {
         // These have no runtime: they fork, hold signals back, or become another program.
         Command::Run(args) => run::run(&args, env::args_os().skip(1)),

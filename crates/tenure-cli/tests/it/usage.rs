@@ -26,7 +26,6 @@ fn bad_input_exits_64_with_the_reason_and_runs_nothing() {
         (&["run", "--nonsense", "a"], "--nonsense"),
         (&["run"], "NAME"),
         (&["--url", "redis://:secret@localhost?nonsense=1", "run", "a"], "no such option"),
-        (&["--url", "postgres://u:secret@localhost/d", "run", "a"], "no PostgreSQL provider"),
         (&["--url", "gopher://localhost", "run", "a"], "url"),
     ] {
         let said = home.tenure(&[args, &["--", "touch", &marker]].concat());

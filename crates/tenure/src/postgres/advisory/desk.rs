@@ -241,7 +241,7 @@ impl Desk {
             }
         }
         let line = missing.iter().find_map(|name| self.titles.get(name).map(|title| title.line));
-        let line = line.unwrap_or_else(|| self.outbox.primary(claim.ttl));
+        let line = line.unwrap_or_else(|| self.outbox.primary());
         self.flying.extend(claim.names.iter().cloned());
         self.flying_ids.insert(claim.lease);
         let (shared, permits, take) = asks(claim.mode);

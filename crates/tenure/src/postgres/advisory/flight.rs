@@ -144,7 +144,9 @@ impl Flight {
                 (pulse.sent, pulse.lasts) = (sent, self.lasts);
             }
             desk.fresh(token);
-            beats.into_iter().for_each(|reply| drop(reply.send((sent, token))));
+            for reply in beats {
+                let _ = reply.send((sent, token));
+            }
         }
         let mut landed = Vec::with_capacity(singles.len() + hard.len());
         if let Some(row) = &answers.step {

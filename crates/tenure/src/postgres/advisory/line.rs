@@ -10,7 +10,6 @@ use super::super::schema;
 use super::super::url::Target;
 use crate::clock::Instant;
 use crate::error::{Error, Result};
-use crate::token::Epoch;
 
 /// What every session of ours is set to: no time-out of the server's ends it or a wait of it, a dead peer is noticed while a
 /// statement waits, and what is written for lists and signs of life need not be on a disk.
@@ -23,7 +22,6 @@ const SETTINGS: &str = "set statement_timeout = 0; set lock_timeout = 0; set idl
 pub(super) struct Line {
     pub(super) link: Link,
     pub(super) pid: i32,
-    pub(super) epoch: Epoch,
     pub(super) step: Statement,
     pub(super) claim: Statement,
     pub(super) let_go: Statement,
@@ -47,7 +45,7 @@ impl Line {
         let lost = |error: tokio_postgres::Error| failed("connect", &error);
         let prepared = async {
             link.client.batch_execute(SETTINGS).await.map_err(lost)?;
-            let epoch = schema::begin(&link).await?;
+            schema::begin(&link).await?;
             let row = link.client.query_typed("select pg_backend_pid()", &[]).await.map_err(lost)?;
             let pid: i32 = row.first().map_or(0, |row| row.get(0));
             let step = link.client.prepare("select * from tenure.step($1, $2)").await.map_err(lost)?;
@@ -60,12 +58,12 @@ impl Line {
             let beat = "select tenure.beat($1, $2::float8 * interval '1 ms')";
             let beat = link.client.prepare(beat).await.map_err(lost)?;
             link.client.query(&beat, &[&process, &millis(WAITER)]).await.map_err(lost)?;
-            Ok::<_, Error>((epoch, pid, step, claim, let_go, beat))
+            Ok::<_, Error>((pid, step, claim, let_go, beat))
         };
         let late = || Error::unavailable("connect", "the server did not answer");
         let prepared = tokio::time::timeout(target.connect_timeout, prepared).await.map_err(|_| late())??;
-        let (epoch, pid, step, claim, let_go, beat) = prepared;
-        Ok(Line { link, pid, epoch, step, claim, let_go, beat })
+        let (pid, step, claim, let_go, beat) = prepared;
+        Ok(Line { link, pid, step, claim, let_go, beat })
     }
 }
 
@@ -123,10 +121,6 @@ impl Pulse {
     /// Whether it is time for a sign of life, also of what nobody renews: a lease that lingers.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.holds() > 0 && self.sent + self.lasts / 3 <= now
-    }
-
-    pub(super) fn shortest(&self) -> Option<Duration> {
-        self.ttls.keys().next().copied()
     }
 }
 

@@ -195,10 +195,6 @@ impl Shared {
     pub(super) fn close(&self) {
         self.closing.send_replace(true);
     }
-
-    pub(super) fn waits(&self) -> u64 {
-        self.waits_open.load(Ordering::Acquire)
-    }
 }
 
 /// A session that waits.
