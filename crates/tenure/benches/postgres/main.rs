@@ -210,7 +210,14 @@ fn contended(runtime: &Runtime, field: &Field, effort: Effort, markdown: bool) {
     };
     let who = ["ideal: local queue only", "tenure", "raw, 16 connections", "sqlx, 16"];
     let rows: Vec<[String; 6]> = who.into_iter().enumerate().map(row).collect();
-    let head = ["C: 64 tasks, hold 1 ms", "turns a second", "to ideal", "hand-off p50", "luckiest / unluckiest task", "bars"];
+    let head = [
+        "C: 64 tasks, hold 1 ms",
+        "turns a second",
+        "to ideal",
+        "hand-off p50",
+        "luckiest / unluckiest task",
+        "bars",
+    ];
     grid::print(markdown, &head.map(str::to_owned), &rows);
 }
 

@@ -7,7 +7,8 @@ use tokio::sync::Notify;
 use tokio_postgres::Row;
 
 use super::super::link::failed;
-use super::desk::{Desk, Landed};
+use super::claims::Landed;
+use super::desk::Desk;
 use super::line::{Line, WAITER, millis};
 use super::outbox::{Hard, Letters, Single};
 use super::shared::{Shared, lost};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::desk::{Desk, Landed, wanted};
+use super::claims::{Landed, wanted};
+use super::desk::Desk;
 use super::outbox::Done;
 use super::title::{Kind, all_of, key_of};
 use super::waits::Start;
