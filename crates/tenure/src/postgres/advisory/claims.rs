@@ -166,12 +166,17 @@ impl Desk {
                     self.table.grant_waiter(now, claim.lease);
                 }
             }
-        } else if let Some(reply) = reply {
-            if claim.wait {
-                self.answer(now, now, claim.clone(), reply);
-            } else {
-                let refused = names.iter().zip(&taken).find(|(_, taken)| !**taken);
-                let _ = reply.send(Ok(Claimed::Busy(taken_elsewhere(refused.map(|(name, _)| name.clone())))));
+        } else {
+            let refused = names.iter().zip(&taken).find(|(_, taken)| !**taken).map(|(name, _)| name.clone());
+            if claim.wait
+                && let Some(name) = &refused
+            {
+                self.refused.insert(claim.lease, name.clone());
+            }
+            match reply {
+                Some(reply) if claim.wait => self.answer(now, now, claim.clone(), reply),
+                Some(reply) => drop(reply.send(Ok(Claimed::Busy(taken_elsewhere(refused))))),
+                None => {}
             }
         }
         self.settle_all(now, claim.names.as_slice());

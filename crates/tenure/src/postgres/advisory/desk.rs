@@ -58,6 +58,9 @@ pub(super) struct Desk {
     deferred_names: HashMap<Name, usize, foldhash::fast::RandomState>,
     deferred_ids: HashMap<LeaseId, usize, foldhash::fast::RandomState>,
     pub(super) waits: Waits,
+    /// The name that a claim on several was refused for: it is asked for first the next time, so that nothing else is taken
+    /// for a moment while it is not free.
+    pub(super) refused: HashMap<LeaseId, Name, foldhash::fast::RandomState>,
     pub(super) expiries: BinaryHeap<Reverse<(Instant, LeaseId)>>,
     pub(super) outbox: Outbox,
     /// The ends that are on their way to the server, and some that have arrived.
@@ -83,6 +86,7 @@ impl Desk {
             deferred_names: HashMap::default(),
             deferred_ids: HashMap::default(),
             waits: Waits::default(),
+            refused: HashMap::default(),
             expiries: BinaryHeap::new(),
             outbox: Outbox::default(),
             ending: HashMap::default(),
@@ -212,6 +216,10 @@ impl Desk {
             self.ending.retain(|_, done| done.strong_count() > 0);
         }
         self.ending.insert(id, Arc::downgrade(&done));
+        if ended == Ended::NotHeld {
+            // It is known when all that was asked before has been answered.
+            self.outbox.when_sent(self.outbox.primary(), vec![Arc::clone(&done)]);
+        }
         let mut after = names.clone();
         after.extend(self.table.take_idle());
         for name in &after {

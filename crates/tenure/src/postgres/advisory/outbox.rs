@@ -95,6 +95,7 @@ impl Letters {
             && self.ends.is_empty()
             && self.ends_shared.is_empty()
             && self.beats.is_empty()
+            && self.after.is_empty()
             && !self.is_thirsty
     }
 }
@@ -212,9 +213,9 @@ impl Outbox {
 
     /// Ends that are done when what a line has to send now was answered.
     pub(super) fn when_sent(&mut self, line: usize, ends: Vec<Arc<Done>>) {
-        if let Some(letters) = self.lines(line) {
-            letters.after.extend(ends);
-        }
+        let Some(letters) = self.lines(line) else { return };
+        letters.after.extend(ends);
+        self.noted.insert(line);
     }
 
     /// Has a line give a sign of life, for who waits for it.
