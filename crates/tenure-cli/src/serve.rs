@@ -84,7 +84,13 @@ async fn connect(store: &Store) -> Result<Locks> {
         Store::Default => None,
     };
     let locks = store::connect(url.as_deref(), Settings::default()).await?;
-    match locks.provider().caps().provider {
+    let caps = locks.provider().caps();
+    match caps.provider {
+        "postgres" if !caps.outlives_process => {
+            let what = "the locks of this database are advisory, which end with the process that serves them; use another \
+                database with ?mode=rows, or stop all processes that lock here and change tenure.meta as docs/postgres.md says";
+            return Err(Error::invalid("url", what));
+        }
         "http" => tracing::info!("Distributed locks: another tenure server"),
         "postgres" => tracing::info!("Distributed locks: PostgreSQL rows (using existing database)"),
         provider => {

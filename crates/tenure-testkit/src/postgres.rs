@@ -286,6 +286,10 @@ fn serve(home: &Home) -> Result<Child, String> {
 }
 
 /// Starts a server that has run before, as soon as nothing of it is left.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a thread of a test waits for processes that it cannot wait for otherwise"
+)]
 fn again(home: &Home) -> Child {
     let mut said = String::new();
     for _ in 0..STARTS {

@@ -45,6 +45,7 @@ impl Batches for Tenure {
 /// `pg_advisory_lock` and `pg_advisory_unlock` by prepared statements, on a connection of its own for each lock that is held.
 /// It gives no token and does not notice a loss.
 pub struct Raw {
+    url: String,
     idle: parking_lot::Mutex<Vec<Session>>,
     places: Arc<Semaphore>,
 }
@@ -65,26 +66,37 @@ pub struct Held {
     _place: OwnedSemaphorePermit,
 }
 
+impl Session {
+    async fn open(url: &str) -> Session {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let prepare = async |sql| client.prepare(sql).await.unwrap();
+        let lock = prepare("select pg_advisory_lock($1)").await;
+        let unlock = prepare("select pg_advisory_unlock($1)").await;
+        let lock_all = prepare("select pg_advisory_lock(k) from unnest($1::bigint[]) k").await;
+        let unlock_all = prepare("select pg_advisory_unlock(k) from unnest($1::bigint[]) k").await;
+        Session { client, lock, unlock, lock_all, unlock_all }
+    }
+}
+
 impl Raw {
     pub async fn make(url: &str) -> &'static Raw {
         let mut idle = Vec::new();
         for _ in 0..CONNECTIONS {
-            let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-            tokio::spawn(connection);
-            let prepare = async |sql| client.prepare(sql).await.unwrap();
-            let lock = prepare("select pg_advisory_lock($1)").await;
-            let unlock = prepare("select pg_advisory_unlock($1)").await;
-            let lock_all = prepare("select pg_advisory_lock(k) from unnest($1::bigint[]) k").await;
-            let unlock_all = prepare("select pg_advisory_unlock(k) from unnest($1::bigint[]) k").await;
-            idle.push(Session { client, lock, unlock, lock_all, unlock_all });
+            idle.push(Session::open(url).await);
         }
         let places = Arc::new(Semaphore::new(CONNECTIONS));
-        Box::leak(Box::new(Raw { idle: parking_lot::Mutex::new(idle), places }))
+        Box::leak(Box::new(Raw { url: url.to_owned(), idle: parking_lot::Mutex::new(idle), places }))
     }
 
     async fn hold(&'static self, keys: Vec<i64>) -> Held {
         let place = Arc::clone(&self.places).acquire_owned().await.unwrap();
-        let session = self.idle.lock().pop().unwrap();
+        // Those of tasks that were aborted are lost with their locks.
+        let idle = self.idle.lock().pop();
+        let session = match idle {
+            Some(session) => session,
+            None => Session::open(&self.url).await,
+        };
         if let [key] = keys.as_slice() {
             session.client.query_one(&session.lock, &[key]).await.unwrap();
         } else {

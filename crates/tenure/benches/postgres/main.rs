@@ -199,11 +199,25 @@ fn contended(runtime: &Runtime, field: &Field, effort: Effort, markdown: bool) {
             String::new()
         };
         let rate = grid::figure(figure(&|round| round[who].rate));
-        [title.to_owned(), rate, format!("{ratio:.2}×"), format!("{:.1} µs", p50 / 1_000.0), bars]
+        let tasks = |fewest: bool| {
+            grid::figure(figure(&|round| {
+                let (most, least) = round[who].tasks;
+                (if fewest { least } else { most }) as f64
+            }))
+        };
+        let spread = format!("{} / {}", tasks(false), tasks(true));
+        [title.to_owned(), rate, format!("{ratio:.2}×"), format!("{:.1} µs", p50 / 1_000.0), spread, bars]
     };
     let who = ["ideal: local queue only", "tenure", "raw, 16 connections", "sqlx, 16"];
-    let rows: Vec<[String; 5]> = who.into_iter().enumerate().map(row).collect();
-    let head = ["C: 64 tasks, hold 1 ms", "turns a second", "to ideal", "hand-off p50", "bars"];
+    let rows: Vec<[String; 6]> = who.into_iter().enumerate().map(row).collect();
+    let head = [
+        "C: 64 tasks, hold 1 ms",
+        "turns a second",
+        "to ideal",
+        "hand-off p50",
+        "luckiest / unluckiest task",
+        "bars",
+    ];
     grid::print(markdown, &head.map(str::to_owned), &rows);
 }
 
@@ -213,8 +227,9 @@ async fn run<C: Contender>(who: &'static C, name: &str, tasks: usize, effort: Ef
 
 /// Locks and unlocks random names with all tasks for `slice`; how often a second.
 async fn pace<C: Contender>(who: &'static C, tasks: usize, names: &'static [String], slice: Duration) -> f64 {
-    drive(tasks, slice, async move |random: &mut Random| {
+    drive(tasks, slice, async move |mut random: Random| {
         C::unlock(who.lock(&names[random.below(NAMES)]).await).await;
+        random
     })
     .await
 }
@@ -226,19 +241,20 @@ async fn batches<C: Batches>(
     names: &'static [String],
     slice: Duration,
 ) -> f64 {
-    drive(tasks, slice, async move |random: &mut Random| {
+    drive(tasks, slice, async move |mut random: Random| {
         let first = random.below(NAMES / BATCH) * BATCH;
         for guard in who.lock_all(&names[first..first + BATCH]).await {
             C::unlock(guard).await;
         }
+        random
     })
     .await
 }
 
-async fn drive<F>(tasks: usize, slice: Duration, turn: F) -> f64
+async fn drive<F, T>(tasks: usize, slice: Duration, turn: F) -> f64
 where
-    F: AsyncFn(&mut Random) + Copy + Send + Sync + 'static,
-    for<'a> F::CallRefFuture<'a>: Send,
+    F: Fn(Random) -> T + Copy + Send + 'static,
+    T: Future<Output = Random> + Send,
 {
     let stop = Arc::new(AtomicBool::new(false));
     let one = |task: usize| {
@@ -246,7 +262,7 @@ where
         async move {
             let mut done = 0_u64;
             while !stop.load(Ordering::Relaxed) {
-                turn(&mut random).await;
+                random = turn(random).await;
                 done += u64::from(!stop.load(Ordering::Relaxed));
             }
             done

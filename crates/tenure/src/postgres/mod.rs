@@ -33,8 +33,7 @@ use crate::provider::Provider;
 pub async fn connect(url: &str, clock: Clock) -> Result<Arc<dyn Provider>> {
     let target = Target::parse(url)?;
     let link = Link::open(&target, Box::new(|_, _| ())).await?;
-    let identity = schema::prepare(&link, target.mode).await?;
-    match identity.mode {
+    match schema::prepare(&link, target.mode).await? {
         Mode::Advisory => Ok(Arc::new(Advisory::connect(target, clock, link).await?)),
         Mode::Rows => Ok(Arc::new(Rows::connect(target, clock).await?)),
     }

@@ -19,20 +19,13 @@ const MIGRATIONS: &[&str] = &[
     include_str!("within.sql"),
 ];
 
-/// What a store is found to be.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Identity {
-    pub(super) mode: Mode,
-    pub(super) epoch: Epoch,
-}
-
-/// Sees to it that the schema is there and says who keeps leases in it how.
+/// Sees to it that the schema is there, and says how leases are kept in it.
 ///
 /// `asked` is the mode of the URL. Where nothing is recorded it is recorded, or *advisory* without one.
 ///
 /// # Errors
 /// `InvalidInput` when the database is in another mode or of a later version, or the user may not make the schema.
-pub(super) async fn prepare(link: &Link, asked: Option<Mode>) -> Result<Identity> {
+pub(super) async fn prepare(link: &Link, asked: Option<Mode>) -> Result<Mode> {
     if version(link).await? < MIGRATIONS.len() {
         migrate(link).await?;
     }
@@ -41,8 +34,7 @@ pub(super) async fn prepare(link: &Link, asked: Option<Mode>) -> Result<Identity
             "a later version of this library has changed the schema tenure; bring this process up to date";
         return Err(Error::invalid("url", what));
     }
-    let mode = mode(link, asked).await?;
-    Ok(Identity { mode, epoch: begin(link).await? })
+    mode(link, asked).await
 }
 
 /// The epoch of the present incarnation of the server. To be asked by each session before it draws a token.

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
-use url::Url;
+use tokio_postgres::config::SslMode;
 
 use crate::error::{Error, Result};
 
@@ -104,7 +103,7 @@ impl Target {
         target.config = format!("{head}{rest}").parse().map_err(|_| {
             bad("it cannot be read, or has an option that is not known; docs/postgres.md lists them")
         })?;
-        target.complete(head)?;
+        target.complete()?;
         Ok(target)
     }
 
@@ -135,7 +134,7 @@ impl Target {
         Ok(true)
     }
 
-    fn complete(&mut self, head: &str) -> Result<()> {
+    fn complete(&mut self) -> Result<()> {
         if self.config.get_hosts().is_empty() {
             return Err(bad("it has no host"));
         }
@@ -147,7 +146,6 @@ impl Target {
             let user = std::env::var("PGUSER").or_else(|_| std::env::var("USER"));
             self.config.user(user.map_err(|_| bad("it has no user"))?);
         }
-        debug_assert!(Url::parse(head).is_ok() || head.contains(','), "tokio-postgres has read it");
         let config = &mut self.config;
         config.ssl_mode(match self.tls.mode {
             TlsMode::Disable => SslMode::Disable,
@@ -163,11 +161,6 @@ impl Target {
         config.keepalives_idle(KEEPALIVE_IDLE).keepalives_interval(KEEPALIVE).keepalives_retries(3);
         config.tcp_user_timeout(self.timeout * 2 + KEEPALIVE);
         Ok(())
-    }
-
-    /// Whether every host is a socket of this machine.
-    pub(super) fn is_local(&self) -> bool {
-        self.config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)))
     }
 }
 
@@ -194,6 +187,8 @@ fn bad(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::config::Host;
+
     use super::*;
 
     #[test]
@@ -209,7 +204,8 @@ mod tests {
         assert_eq!(target.tls.mode, TlsMode::Prefer);
         let target =
             Target::parse("postgresql://u@%2Frun%2Fpg/db?sslmode=disable&application_name=x").unwrap();
-        assert!(target.is_local() && target.mode.is_none());
+        assert!(target.mode.is_none());
+        assert_eq!(target.config.get_hosts(), [Host::Unix("/run/pg".into())]);
         assert_eq!(target.config.get_application_name(), Some("x"));
         let target = Target::parse("postgres://u@h?sslmode=verify-full&sslrootcert=/c.pem").unwrap();
         assert_eq!(target.tls, Tls { mode: TlsMode::VerifyFull, authority: Some("/c.pem".into()) });

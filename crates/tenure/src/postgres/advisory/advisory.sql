@@ -36,19 +36,6 @@ create view tenure.directory_of_the_living as
         select from tenure.session s join pg_stat_activity a on a.pid = s.pid and a.backend_start = s.started
         where s.process = d.process);
 
--- The exclusive locks of many names, each by itself. ends: keys to let go first; tries: keys to take. ended, taken: whether
--- each was. token: the first of 1,024, drawn when all are taken.
-create function tenure.step(ends bigint[], tries bigint[], out ended boolean[], out taken boolean[], out token bigint)
-language plpgsql as $$
-begin
-    ended := array(select pg_advisory_unlock(k) from unnest(ends) k);
-    taken := array(select pg_try_advisory_lock(k) from unnest(tries) k);
-    if true = any(taken) then
-        token := nextval('tenure.token');
-    end if;
-end
-$$;
-
 -- One claim on names that are not all free for this process. bases: the keys of the names; free: those of them that may be
 -- shared locks of this session, to let go first. shared: readers and permits share the key of the name. most: how many of the
 -- names it needs; it gets those, the first that are free, or none. permits, take, mine: of permits, how many there are, how
@@ -109,15 +96,6 @@ begin
     else
         token := nextval('tenure.token');
     end if;
-end
-$$;
-
--- The locks of many names: exclusive ones, and shared ones, to let go.
-create function tenure.let_go(exclusives bigint[], shareds bigint[], out ended boolean[])
-language plpgsql as $$
-begin
-    ended := array(select pg_advisory_unlock(k) from unnest(exclusives) k)
-        || array(select pg_advisory_unlock_shared(k) from unnest(shareds) k);
 end
 $$;
 

@@ -8,16 +8,16 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::outbox::{Done, Effects, Hard, Outbox, Single};
-use super::shared::lost;
-use super::title::{Title, all_of, asks, key_of, kind_of, taken_elsewhere};
+use super::outbox::{Done, Effects, Outbox};
+use super::title::{Kind, Title, key_of, kind_of};
 use super::waits::Waits;
-use crate::claim::{Claim, LeaseId, Mode, Pick};
+use crate::claim::{Claim, LeaseId, Mode};
 use crate::clock::Instant;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lease::{Claimed, Ended, Kept, Why};
 use crate::memory::TokenSource;
 use crate::memory::table::{State, Table};
@@ -28,7 +28,7 @@ use crate::provider::{Event, Keep};
 pub(super) const BLOCK: u64 = 1_024;
 
 /// Tokens that a claim reserves at the most: with the most that one step grants it stays below a block.
-const MOST_TOKENS: NonZeroU32 = NonZeroU32::new(8).expect("not zero");
+pub(super) const MOST_TOKENS: NonZeroU32 = NonZeroU32::new(8).expect("not zero");
 
 /// Tokens that must be left before a step that may grant without asking the server.
 const RESERVE: u64 = 600;
@@ -52,12 +52,15 @@ pub(super) struct Desk {
     pub(super) titles: HashMap<Name, Title, foldhash::fast::RandomState>,
     /// The names of the titles by their keys, which is what others tell of.
     pub(super) by_key: HashMap<i64, Name, foldhash::fast::RandomState>,
-    flying: HashSet<Name, foldhash::fast::RandomState>,
-    flying_ids: HashSet<LeaseId, foldhash::fast::RandomState>,
+    pub(super) flying: HashSet<Name, foldhash::fast::RandomState>,
+    pub(super) flying_ids: HashSet<LeaseId, foldhash::fast::RandomState>,
     deferred: VecDeque<Job>,
     deferred_names: HashMap<Name, usize, foldhash::fast::RandomState>,
     deferred_ids: HashMap<LeaseId, usize, foldhash::fast::RandomState>,
     pub(super) waits: Waits,
+    /// The name that a claim on several was refused for: it is asked for first the next time, so that nothing else is taken
+    /// for a moment while it is not free.
+    pub(super) refused: HashMap<LeaseId, Name, foldhash::fast::RandomState>,
     pub(super) expiries: BinaryHeap<Reverse<(Instant, LeaseId)>>,
     pub(super) outbox: Outbox,
     /// The ends that are on their way to the server, and some that have arrived.
@@ -83,6 +86,7 @@ impl Desk {
             deferred_names: HashMap::default(),
             deferred_ids: HashMap::default(),
             waits: Waits::default(),
+            refused: HashMap::default(),
             expiries: BinaryHeap::new(),
             outbox: Outbox::default(),
             ending: HashMap::default(),
@@ -139,7 +143,7 @@ impl Desk {
         }
     }
 
-    fn names_of(&self, id: &LeaseId) -> impl Iterator<Item = &Name> {
+    pub(super) fn names_of(&self, id: &LeaseId) -> impl Iterator<Item = &Name> {
         self.table.lease(id).into_iter().flat_map(|lease| lease.names.iter())
     }
 
@@ -169,195 +173,7 @@ impl Desk {
         }
     }
 
-    fn claim(&mut self, now: Instant, mut claim: Claim, reply: oneshot::Sender<Result<Claimed>>) {
-        claim.tokens = claim.tokens.min(MOST_TOKENS);
-        if self.table.has_seen(&claim.lease) {
-            let answer = self.table.claim(now, &claim);
-            let _ = reply.send(answer);
-            return self.settle_all(now, claim.names.as_slice());
-        }
-        if let Err(error) = self.table.check(now, &claim) {
-            let _ = reply.send(Err(error));
-            return self.settle_all(now, claim.names.as_slice());
-        }
-        let mut touched: Vec<Name> = claim.names.iter().cloned().collect();
-        for replaced in std::mem::take(&mut claim.replaces) {
-            let names: Vec<Name> = self.names_of(&replaced).cloned().collect();
-            let awaited: Vec<Name> =
-                names.iter().filter(|name| self.table.is_awaited(name)).cloned().collect();
-            self.table.end(now, &replaced);
-            // What others wait for goes to them first, although the claim wants it again.
-            for name in &awaited {
-                if self.table.forget_idle(name)
-                    && let Some(title) = self.drop_title(name)
-                {
-                    self.outbox.end(&title, None);
-                }
-            }
-            touched.extend(names);
-        }
-        match self.table.could_run(now, &claim) {
-            Some(open) => {
-                let missing = self.missing(&claim, &open);
-                if missing.is_empty() {
-                    self.answer(now, now, claim, reply);
-                } else {
-                    let most = wanted(&claim) - (open.len() - missing.len());
-                    self.fly(claim, missing, most, Some(reply));
-                }
-            }
-            None => self.answer(now, now, claim, reply),
-        }
-        self.settle_all(now, &touched);
-    }
-
-    /// The names that the claim could have here and that the server must be asked for.
-    pub(super) fn missing(&self, claim: &Claim, open: &[Name]) -> Vec<Name> {
-        let covered = |name: &&Name| self.is_covered(name, claim.mode);
-        let missing: Vec<Name> = open.iter().filter(|name| !covered(name)).cloned().collect();
-        let wanted = wanted(claim);
-        if open.len() - missing.len() >= wanted { Vec::new() } else { missing }
-    }
-
-    fn is_covered(&self, name: &Name, mode: Mode) -> bool {
-        let permits = |mode| if let Mode::Permits { take, .. } = mode { take } else { 0 };
-        let used = || self.table.holders(name).map(|lease| permits(lease.mode)).sum();
-        self.titles.get(name).is_some_and(|title| title.covers(mode, used()))
-    }
-
-    /// Sends a claim to the server for `most` of the names that are missing. Without a reply it is of a waiter in the table.
-    pub(super) fn fly(
-        &mut self,
-        claim: Claim,
-        missing: Vec<Name>,
-        most: usize,
-        reply: Option<oneshot::Sender<Result<Claimed>>>,
-    ) {
-        // A title that does not suffice is in the way of one that does, unless leases stand on it.
-        for name in &missing {
-            let is_idle = self.table.holders(name).next().is_none();
-            if is_idle && let Some(title) = self.drop_title(name) {
-                self.outbox.end(&title, None);
-            }
-        }
-        let line = missing.iter().find_map(|name| self.titles.get(name).map(|title| title.line));
-        let line = line.unwrap_or_else(|| self.outbox.primary(claim.ttl));
-        self.flying.extend(claim.names.iter().cloned());
-        self.flying_ids.insert(claim.lease);
-        let (shared, permits, take) = asks(claim.mode);
-        if let ([name], false) = (missing.as_slice(), shared) {
-            let single = Single { key: key_of(name), name: name.clone(), claim, reply };
-            match self.outbox.lines(line) {
-                Some(letters) => letters.singles.push(single),
-                None => return self.fall(&single.claim, single.reply, &lost()),
-            }
-        } else {
-            let mine =
-                missing.iter().filter_map(|name| self.titles.get(name)).flat_map(|t| t.locks().0).collect();
-            let keys = missing.iter().map(key_of).collect();
-            let hard = Hard { keys, names: missing, shared, most, permits, take, mine, claim, reply };
-            match self.outbox.lines(line) {
-                Some(letters) => letters.hard.push(hard),
-                None => return self.fall(&hard.claim, hard.reply, &lost()),
-            }
-        }
-        self.outbox.note(line);
-    }
-
-    /// Answers a claim by the table, to which everything missing is held by the others.
-    fn answer(
-        &mut self,
-        now: Instant,
-        asked: Instant,
-        claim: Claim,
-        reply: oneshot::Sender<Result<Claimed>>,
-    ) {
-        if claim.wait || asked != now || self.missing(&claim, claim.names.as_slice()).is_empty() {
-            self.cloak(&claim);
-        }
-        let answer = self.table.claim(asked, &claim);
-        self.note_expiry(&claim.lease);
-        for name in &claim.names {
-            self.table.forget_idle(name);
-        }
-        if matches!(answer, Ok(Claimed::Queued(_))) {
-            self.settle_all(now, claim.names.as_slice());
-            self.waits.answer_when_queued(claim, reply, answer);
-            return;
-        }
-        let _ = reply.send(answer);
-    }
-
-    /// Tells the table that the others hold what this process has no title to.
-    pub(super) fn cloak(&mut self, claim: &Claim) {
-        for name in &claim.names {
-            let elsewhere = match self.titles.get(name) {
-                Some(title) => title.elsewhere(),
-                None => Some(all_of(claim.mode)),
-            };
-            self.table.set_elsewhere(name, elsewhere);
-        }
-    }
-
-    /// Takes in what the server gave a claim. `sent`: the instant before it was asked.
-    pub(super) fn land(&mut self, now: Instant, landed: Landed) {
-        let Landed { sent, line, claim, names, taken, slots, token, reply } = landed;
-        for name in &claim.names {
-            self.flying.remove(name);
-        }
-        self.flying_ids.remove(&claim.lease);
-        if let Some(token) = token {
-            self.fresh(token);
-            let permits = asks(claim.mode).2 as usize;
-            let mut slots = slots.as_slice();
-            for (name, _) in names.iter().zip(&taken).filter(|(_, taken)| **taken) {
-                let (mine, rest) = slots.split_at(permits.min(slots.len()));
-                slots = rest;
-                self.add_title(name, line, claim.mode, mine.to_vec(), claim.ttl);
-            }
-            match reply {
-                Some(reply) => self.answer(now, sent, claim.clone(), reply),
-                None => {
-                    self.cloak(&claim);
-                    self.table.grant_waiter(now, claim.lease);
-                }
-            }
-        } else if let Some(reply) = reply {
-            if claim.wait {
-                self.answer(now, now, claim.clone(), reply);
-            } else {
-                let refused = names.iter().zip(&taken).find(|(_, taken)| !**taken);
-                let _ = reply.send(Ok(Claimed::Busy(taken_elsewhere(refused.map(|(name, _)| name.clone())))));
-            }
-        }
-        self.settle_all(now, claim.names.as_slice());
-    }
-
-    /// The server could not be asked, and what it did is unknown: its line is lost.
-    pub(super) fn fall(
-        &mut self,
-        claim: &Claim,
-        reply: Option<oneshot::Sender<Result<Claimed>>>,
-        why: &Error,
-    ) {
-        for name in &claim.names {
-            self.flying.remove(name);
-        }
-        self.flying_ids.remove(&claim.lease);
-        if let Some(reply) = reply {
-            let _ = reply.send(Err(Error::new(why.kind(), why.operation(), why.what().to_owned())));
-        }
-    }
-
-    pub(super) fn add_title(
-        &mut self,
-        name: &Name,
-        line: usize,
-        mode: Mode,
-        slots: Vec<i64>,
-        ttl: std::time::Duration,
-    ) {
-        use super::title::Kind;
+    pub(super) fn add_title(&mut self, name: &Name, line: usize, mode: Mode, slots: Vec<i64>, ttl: Duration) {
         let mut kind = kind_of(mode, slots);
         if let (Some(Title { kind: Kind::Permits { slots: old, .. }, .. }), Kind::Permits { slots, .. }) =
             (self.titles.get(name), &mut kind)
@@ -400,6 +216,10 @@ impl Desk {
             self.ending.retain(|_, done| done.strong_count() > 0);
         }
         self.ending.insert(id, Arc::downgrade(&done));
+        if ended == Ended::NotHeld {
+            // It is known when all that was asked before has been answered.
+            self.outbox.when_sent(self.outbox.primary(), vec![Arc::clone(&done)]);
+        }
         let mut after = names.clone();
         after.extend(self.table.take_idle());
         for name in &after {
@@ -432,7 +252,7 @@ impl Desk {
         u32::try_from(left).unwrap_or(u32::MAX).max(1)
     }
 
-    fn lengthen(&mut self, name: &Name, ttl: std::time::Duration) {
+    fn lengthen(&mut self, name: &Name, ttl: Duration) {
         if let Some(title) = self.titles.get_mut(name).filter(|title| title.ttl < ttl) {
             if let Some(pulse) = self.outbox.pulse(title.line) {
                 pulse.remove(title.ttl);
@@ -496,28 +316,5 @@ impl Desk {
             }
         }
         Effects { events, lines: self.outbox.take_noted(), starts: self.waits.take_starts() }
-    }
-}
-
-/// What the server gave a claim.
-#[derive(Debug)]
-pub(super) struct Landed {
-    pub(super) sent: Instant,
-    pub(super) line: usize,
-    pub(super) claim: Claim,
-    /// The names that it was asked for, and for each of the first of them whether it was free.
-    pub(super) names: Vec<Name>,
-    pub(super) taken: Vec<bool>,
-    pub(super) slots: Vec<i64>,
-    /// When all that was needed was taken.
-    pub(super) token: Option<u64>,
-    pub(super) reply: Option<oneshot::Sender<Result<Claimed>>>,
-}
-
-/// How many of its names a claim needs.
-pub(super) fn wanted(claim: &Claim) -> usize {
-    match claim.pick {
-        Pick::All => claim.names.len(),
-        Pick::Any { count } => count as usize,
     }
 }

@@ -76,7 +76,9 @@ pub(super) async fn write(shared: &Arc<Shared>, written: &mut HashMap<LeaseId, W
         let digests: Vec<Vec<u8>> = gone.iter().map(|id| id.digest().to_bytes().to_vec()).collect();
         let sql = "delete from tenure.directory where process = $1 and digest = any ($2)";
         query(shared, sql, &[(&shared.process, Type::INT8), (&digests, Type::BYTEA_ARRAY)]).await?;
-        gone.iter().for_each(|id| drop(written.remove(id)));
+        for id in &gone {
+            written.remove(id);
+        }
     }
     for (id, entry) in entries {
         let state = entry.written;

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
 use tokio::sync::Notify;
 use tokio_postgres::Row;
 
 use super::super::link::failed;
-use super::desk::{Desk, Landed};
+use super::claims::Landed;
+use super::desk::Desk;
 use super::line::{Line, WAITER, millis};
 use super::outbox::{Hard, Letters, Single};
 use super::shared::{Shared, lost};
@@ -17,41 +20,51 @@ use crate::error::{Error, Result};
 /// Claims on single names that go in one statement.
 const MOST: usize = 64;
 
+/// Flights that are on their way at a time: while one is answered, the server works on the next.
+const FLIGHTS: usize = 2;
+
 /// The task: until the connection ends, or everything is closed.
 pub(super) async fn run(shared: Arc<Shared>, number: usize, line: Arc<Line>, wake: Arc<Notify>) {
     let mut closed = std::pin::pin!(line.link.closed());
+    let mut flights = FuturesOrdered::new();
     let why = loop {
-        let flight = shared.visit(|desk| Flight::board(desk, number, shared.clock.now()));
-        if !flight.letters.is_empty() || flight.beats {
-            let sent = shared.clock.now();
-            let answers = tokio::select! {
-                biased;
-                answers = flight.send(&shared, &line) => answers,
-                () = &mut closed => Err(lost()),
-            };
-            match answers {
-                Ok(answers) => {
-                    shared.visit(|desk| flight.land(desk, shared.clock.now(), sent, number, answers))
-                }
-                Err(error) => {
-                    shared.visit(|desk| flight.fail(desk, &error));
-                    break error;
-                }
+        while flights.len() < FLIGHTS {
+            let flight = shared.visit(|desk| Flight::board(desk, number, shared.clock.now()));
+            if flight.is_empty() {
+                break;
             }
-            continue;
+            let (sent, shared, line) = (shared.clock.now(), &shared, &line);
+            flights.push_back(async move {
+                let answers = flight.send(shared, line).await;
+                (flight, sent, answers)
+            });
         }
-        if shared.visit(|desk| desk.outbox.retire(number)) {
+        if flights.is_empty() && shared.visit(|desk| desk.outbox.retire(number)) {
             shared.forget_line(number);
+            drop(flights);
             shared.idle_waits.lock().push(line);
             return;
         }
         tokio::select! {
-            () = wake.notified() => {}
+            // What has been answered comes before the news that the connection has ended.
+            biased;
+            Some((flight, sent, answers)) = flights.next(), if !flights.is_empty() => match answers {
+                Ok(answers) => shared.visit(|desk| flight.land(desk, shared.clock.now(), sent, number, answers)),
+                Err(error) => {
+                    shared.visit(|desk| flight.fail(desk, &error));
+                    break error;
+                }
+            },
             () = &mut closed => break lost(),
             () = shared.closed() => break lost(),
+            () = wake.notified(), if flights.len() < FLIGHTS => {}
         }
     };
     line.link.close();
+    // The others on their way fail with it.
+    while let Some((flight, ..)) = flights.next().await {
+        shared.visit(|desk| flight.fail(desk, &why));
+    }
     shared.forget_line(number);
     shared.line_is_gone(number);
     if !shared.is_closed() {
@@ -72,8 +85,9 @@ struct Flight {
 /// What came back.
 struct Answers {
     beat: Option<u64>,
-    step: Option<Row>,
-    let_go: Option<Row>,
+    ends: Option<Row>,
+    ends_shared: Option<Row>,
+    tries: Option<Row>,
     hard: Vec<Row>,
 }
 
@@ -93,12 +107,15 @@ impl Flight {
         Flight { letters: taken, beats, lasts: if beats { lasts } else { WAITER } }
     }
 
+    fn is_empty(&self) -> bool {
+        self.letters.is_empty() && !self.beats
+    }
+
     async fn send(&self, shared: &Shared, line: &Line) -> Result<Answers> {
         let client = &line.link.client;
         let letters = &self.letters;
         let ends: Vec<i64> = letters.ends.iter().map(|(key, _)| *key).collect();
         let tries: Vec<i64> = letters.singles.iter().map(|single| single.key).collect();
-        let none: Vec<i64> = Vec::new();
         let shareds: Vec<i64> = letters.ends_shared.iter().map(|(key, _)| *key).collect();
         let lasts = millis(self.lasts);
         // They are sent in this order: a sign of life is there before what stands on it is taken.
@@ -109,18 +126,15 @@ impl Flight {
             let row = client.query_one(&line.beat, &[&shared.process, &lasts]).await?;
             Ok(Some(row.get::<_, i64>(0)))
         };
-        let step = async {
-            if ends.is_empty() && tries.is_empty() {
+        let ask = async |statement, keys: &Vec<i64>| {
+            if keys.is_empty() {
                 return Ok(None);
             }
-            client.query_one(&line.step, &[&ends, &tries]).await.map(Some)
+            client.query_one(statement, &[keys]).await.map(Some)
         };
-        let let_go = async {
-            if shareds.is_empty() {
-                return Ok(None);
-            }
-            client.query_one(&line.let_go, &[&none, &shareds]).await.map(Some)
-        };
+        let ends = ask(&line.ends, &ends);
+        let ends_shared = ask(&line.ends_shared, &shareds);
+        let tries = ask(&line.tries, &tries);
         let hard = letters.hard.iter().map(async |hard| {
             let most = i32::try_from(hard.most).unwrap_or(i32::MAX);
             let (permits, take) = (hard.permits as i32, hard.take as i32);
@@ -129,12 +143,12 @@ impl Flight {
                 .await
         });
         let hard = futures_util::future::try_join_all(hard);
-        let all = futures_util::future::try_join4(beat, step, let_go, hard);
+        let all = futures_util::future::try_join5(beat, ends, ends_shared, tries, hard);
         let late = || Error::unavailable("postgres", "the server did not answer in time");
         let all = tokio::time::timeout(shared.target.timeout, all).await.map_err(|_| late())?;
-        let (beat, step, let_go, hard) = all.map_err(|error| failed("postgres", &error))?;
+        let (beat, ends, ends_shared, tries, hard) = all.map_err(|error| failed("postgres", &error))?;
         let beat = beat.and_then(|token: i64| u64::try_from(token).ok());
-        Ok(Answers { beat, step, let_go, hard })
+        Ok(Answers { beat, ends, ends_shared, tries, hard })
     }
 
     fn land(self, desk: &mut Desk, now: Instant, sent: Instant, line: usize, answers: Answers) {
@@ -144,14 +158,19 @@ impl Flight {
                 (pulse.sent, pulse.lasts) = (sent, self.lasts);
             }
             desk.fresh(token);
-            beats.into_iter().for_each(|reply| drop(reply.send((sent, token))));
+            for reply in beats {
+                let _ = reply.send((sent, token));
+            }
         }
         let mut landed = Vec::with_capacity(singles.len() + hard.len());
-        if let Some(row) = &answers.step {
-            let ended: Vec<bool> = row.get(0);
-            note_lost(ends, &ended);
-            let taken: Vec<bool> = row.get(1);
-            let token = row.get::<_, Option<i64>>(2).and_then(|token| u64::try_from(token).ok());
+        for (ends, row) in [(ends, &answers.ends), (ends_shared, &answers.ends_shared)] {
+            if let Some(row) = row {
+                note_lost(ends, &row.get::<_, Vec<bool>>(0));
+            }
+        }
+        if let Some(row) = &answers.tries {
+            let taken: Vec<bool> = row.get(0);
+            let token = row.get::<_, Option<i64>>(1).and_then(|token| u64::try_from(token).ok());
             for (single, taken) in singles.into_iter().zip(taken) {
                 let Single { name, claim, reply, .. } = single;
                 let token = token.filter(|_| taken);
@@ -166,9 +185,6 @@ impl Flight {
                     reply,
                 });
             }
-        }
-        if let Some(row) = &answers.let_go {
-            note_lost(ends_shared, &row.get::<_, Vec<bool>>(0));
         }
         for (hard, row) in hard.into_iter().zip(&answers.hard) {
             let Hard { names, claim, reply, .. } = hard;

@@ -10,7 +10,6 @@ use super::super::schema;
 use super::super::url::Target;
 use crate::clock::Instant;
 use crate::error::{Error, Result};
-use crate::token::Epoch;
 
 /// What every session of ours is set to: no time-out of the server's ends it or a wait of it, a dead peer is noticed while a
 /// statement waits, and what is written for lists and signs of life need not be on a disk.
@@ -18,15 +17,23 @@ const SETTINGS: &str = "set statement_timeout = 0; set lock_timeout = 0; set idl
     set idle_in_transaction_session_timeout = 0; set synchronous_commit = off; set jit = off;
     set client_connection_check_interval = '1s'";
 
+/// Exclusive locks of many names, each by itself: whether each was taken, and the first of 1,024 tokens, drawn when all are.
+const TRIES: &str = "select array_agg(ok), case when bool_or(ok) then nextval('tenure.token') end
+    from (select pg_try_advisory_lock(k) as ok from unnest($1::bigint[]) k offset 0) t";
+
+/// Locks to let go, and whether each was held.
+const ENDS: &str = "select array_agg(pg_advisory_unlock(k)) from unnest($1::bigint[]) k";
+const ENDS_SHARED: &str = "select array_agg(pg_advisory_unlock_shared(k)) from unnest($1::bigint[]) k";
+
 /// A session that holds or may hold locks, with the statements that it knows.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) link: Link,
     pub(super) pid: i32,
-    pub(super) epoch: Epoch,
-    pub(super) step: Statement,
+    pub(super) tries: Statement,
     pub(super) claim: Statement,
-    pub(super) let_go: Statement,
+    pub(super) ends: Statement,
+    pub(super) ends_shared: Statement,
     pub(super) beat: Statement,
 }
 
@@ -47,25 +54,26 @@ impl Line {
         let lost = |error: tokio_postgres::Error| failed("connect", &error);
         let prepared = async {
             link.client.batch_execute(SETTINGS).await.map_err(lost)?;
-            let epoch = schema::begin(&link).await?;
+            schema::begin(&link).await?;
             let row = link.client.query_typed("select pg_backend_pid()", &[]).await.map_err(lost)?;
             let pid: i32 = row.first().map_or(0, |row| row.get(0));
-            let step = link.client.prepare("select * from tenure.step($1, $2)").await.map_err(lost)?;
+            let tries = link.client.prepare(TRIES).await.map_err(lost)?;
+            let ends = link.client.prepare(ENDS).await.map_err(lost)?;
+            let ends_shared = link.client.prepare(ENDS_SHARED).await.map_err(lost)?;
             let claim = link
                 .client
                 .prepare("select * from tenure.claim($1, $2, $3, $4, $5, $6)")
                 .await
                 .map_err(lost)?;
-            let let_go = link.client.prepare("select * from tenure.let_go($1, $2)").await.map_err(lost)?;
             let beat = "select tenure.beat($1, $2::float8 * interval '1 ms')";
             let beat = link.client.prepare(beat).await.map_err(lost)?;
             link.client.query(&beat, &[&process, &millis(WAITER)]).await.map_err(lost)?;
-            Ok::<_, Error>((epoch, pid, step, claim, let_go, beat))
+            Ok::<_, Error>((pid, tries, ends, ends_shared, claim, beat))
         };
         let late = || Error::unavailable("connect", "the server did not answer");
         let prepared = tokio::time::timeout(target.connect_timeout, prepared).await.map_err(|_| late())??;
-        let (epoch, pid, step, claim, let_go, beat) = prepared;
-        Ok(Line { link, pid, epoch, step, claim, let_go, beat })
+        let (pid, tries, ends, ends_shared, claim, beat) = prepared;
+        Ok(Line { link, pid, tries, ends, ends_shared, claim, beat })
     }
 }
 
@@ -123,10 +131,6 @@ impl Pulse {
     /// Whether it is time for a sign of life, also of what nobody renews: a lease that lingers.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.holds() > 0 && self.sent + self.lasts / 3 <= now
-    }
-
-    pub(super) fn shortest(&self) -> Option<Duration> {
-        self.ttls.keys().next().copied()
     }
 }
 

@@ -7,6 +7,7 @@
 //! `directory.rs`).
 
 mod chores;
+mod claims;
 mod desk;
 mod directory;
 mod flight;

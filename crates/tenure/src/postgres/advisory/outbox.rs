@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -16,9 +15,6 @@ use crate::error::Result;
 use crate::lease::{Claimed, Ended};
 use crate::name::Name;
 use crate::provider::Event;
-
-/// Lines that take locks by trying; with the one for signs and lists four connections at the most.
-pub(super) const PRIMARIES: usize = 3;
 
 /// A claim on one name alone, exclusively.
 #[derive(Debug)]
@@ -99,6 +95,7 @@ impl Letters {
             && self.ends.is_empty()
             && self.ends_shared.is_empty()
             && self.beats.is_empty()
+            && self.after.is_empty()
             && !self.is_thirsty
     }
 }
@@ -180,22 +177,9 @@ impl Outbox {
         self.noted.extend(due.collect::<Vec<_>>());
     }
 
-    /// Whether another line would keep leases of different ttls apart.
-    pub(super) fn lacks(&self, ttl: Duration) -> bool {
-        let mut primaries = self.slots.values().filter(|slot| slot.is_primary);
-        self.primaries() < PRIMARIES
-            && primaries.all(|slot| slot.pulse.shortest().is_some_and(|other| other != ttl))
-    }
-
-    /// The line for a lease of `ttl`: the one whose leases last as long, if any, so that a short lease is not kept alive by
-    /// a long one.
-    pub(super) fn primary(&mut self, ttl: Duration) -> usize {
-        let primaries = self.slots.iter().filter(|(_, slot)| slot.is_primary);
-        let best = primaries.min_by_key(|(_, slot)| match slot.pulse.shortest() {
-            Some(other) => other.abs_diff(ttl),
-            None => Duration::from_millis(1),
-        });
-        best.map_or(0, |(line, _)| *line)
+    /// The line that takes locks by trying.
+    pub(super) fn primary(&self) -> usize {
+        self.slots.iter().find(|(_, slot)| slot.is_primary).map_or(0, |(line, _)| *line)
     }
 
     pub(super) fn note(&mut self, line: usize) {
@@ -229,9 +213,9 @@ impl Outbox {
 
     /// Ends that are done when what a line has to send now was answered.
     pub(super) fn when_sent(&mut self, line: usize, ends: Vec<Arc<Done>>) {
-        if let Some(letters) = self.lines(line) {
-            letters.after.extend(ends);
-        }
+        let Some(letters) = self.lines(line) else { return };
+        letters.after.extend(ends);
+        self.noted.insert(line);
     }
 
     /// Has a line give a sign of life, for who waits for it.
@@ -243,7 +227,7 @@ impl Outbox {
 
     /// Has some line fetch tokens.
     pub(super) fn fetch_tokens(&mut self) {
-        let line = self.primary(Duration::ZERO);
+        let line = self.primary();
         let Some(letters) = self.lines(line) else { return };
         letters.is_thirsty = true;
         self.noted.insert(line);

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::desk::{Desk, Landed, wanted};
+use super::claims::{Landed, wanted};
+use super::desk::Desk;
 use super::outbox::Done;
 use super::title::{Kind, all_of, key_of};
 use super::waits::Start;
-use crate::claim::{Claim, LeaseId, Mode, ProcessId};
+use crate::claim::{Claim, LeaseId, Mode, Pick, ProcessId};
 use crate::clock::Instant;
 use crate::error::Error;
 use crate::lease::{Claimed, Why};
@@ -93,6 +94,7 @@ impl Desk {
 
     /// Asks again for the names that are asked for by tries.
     pub(super) fn poll(&mut self, now: Instant) {
+        self.refused.retain(|id, _| self.table.lease(id).is_some());
         let names: Vec<Name> = self.waits.polled.iter().cloned().collect();
         for name in names {
             self.poll_one(now, &name);
@@ -110,7 +112,11 @@ impl Desk {
             return;
         }
         let claim = claim_of(id, lease);
-        let missing = self.missing(&claim, &open);
+        let mut missing = self.missing(&claim, &open);
+        let refused = self.refused.get(&id).and_then(|name| missing.iter().position(|other| other == name));
+        if let (Some(at), Pick::All) = (refused, claim.pick) {
+            missing.swap(0, at);
+        }
         if missing.is_empty() {
             self.table.others_made_room(now, claim.names.as_slice());
             self.settle_all(now, claim.names.as_slice());

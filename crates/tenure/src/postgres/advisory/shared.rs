@@ -109,7 +109,7 @@ impl Shared {
         let now = self.clock.now();
         self.visit(|desk| {
             desk.submit(now, job(reply));
-            if desk.is_dry() && !desk.is_thirsty && desk.titles.len() > 0 {
+            if desk.is_dry() && !desk.is_thirsty && !desk.titles.is_empty() {
                 desk.is_thirsty = true;
                 desk.outbox.fetch_tokens();
             }
@@ -194,10 +194,6 @@ impl Shared {
 
     pub(super) fn close(&self) {
         self.closing.send_replace(true);
-    }
-
-    pub(super) fn waits(&self) -> u64 {
-        self.waits_open.load(Ordering::Acquire)
     }
 }
 

@@ -48,7 +48,7 @@ fn wait(url: &str) {
     run(async {
         let locks = Locks::connect(url).await.unwrap();
         say("waits", "");
-        locks.lock("x").acquire().await.unwrap();
+        drop(locks.lock("x").acquire().await.unwrap());
     });
 }
 
