@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use tenure::claim::Digest;
-use tenure::lease::{Kind, Listed, Query};
+use tenure::claim::{Claim, Digest};
+use tenure::lease::{Claimed, Kind, Listed, Query};
 use tenure::provider::{Fut, Provider};
 use tenure::{Clock, Locks, Settings};
 
@@ -138,6 +138,22 @@ impl Stage {
             }
             assert!(self.clock.now() < deadline, "left after {within:?}: {left:#?}");
             self.pass(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Holds a name that is free within `within`: what a dropped call has sent may still be on its way, and its end behind it.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub async fn hold_soon(&self, client: &Client, name: &str, within: Duration) -> Claim {
+        let deadline = self.clock.now() + within + self.slack();
+        loop {
+            let claim = client.ask(name);
+            match client.claim(&claim).await {
+                Ok(Claimed::Granted(_)) => return claim,
+                other => assert!(self.clock.now() < deadline, "not free after {within:?}: {other:?}"),
+            }
+            self.pass(Duration::from_millis(5)).await;
         }
     }
 }

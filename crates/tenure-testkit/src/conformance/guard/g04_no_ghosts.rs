@@ -98,10 +98,7 @@ async fn each_await(stage: &Stage, near: &Client, fault: Fault, call: usize, bus
     for polls in 0..MOST {
         let (locks, wire) = stage.far().await;
         wire.latency(Duration::from_millis(1));
-        let held = near.ask("x");
-        if busy {
-            near.hold(&held).await;
-        }
+        let held = if busy { Some(stage.hold_soon(near, "x", SHORT * 2).await) } else { None };
         wire.set(Step::Claim, fault);
         wire.set(Step::End, fault);
         let (name, future) = calls(&locks).swap_remove(call);
@@ -114,14 +111,14 @@ async fn each_await(stage: &Stage, near: &Client, fault: Fault, call: usize, bus
         // What the dropped call has sent may lie in the provider's queue still: a trip behind it returns after it is done.
         let behind = locks.provider().end(&[LeaseId::random()]).await;
         assert!(behind.iter().all(Result::is_ok), "the way is healed: {behind:?}");
-        if busy {
-            near.end(&held).await;
+        if let Some(held) = &held {
+            near.end(held).await;
         }
         println!("{name} {fault:?} busy={busy} polls={polls} ended={ended}");
         stage.quiet(near, SHORT * 2).await;
         if ended {
             // What was left behind neither holds the name here nor stands in the way.
-            let again = locks.lock("x").try_acquire().await.unwrap();
+            let again = locks.lock("x").try_acquire_for(SHORT * 2).await.unwrap();
             assert!(again.is_some(), "the name is not free for this process");
             drop(again);
             stage.quiet(near, SHORT * 2).await;
