@@ -11,7 +11,6 @@ use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -19,6 +18,7 @@ use hashbrown::HashMap;
 
 use super::held::HeldLease;
 use super::pursuit::Adoptable;
+pub(crate) use super::seat::Seat;
 use crate::claim::LeaseId;
 use crate::clock::Instant;
 use crate::name::Name;
@@ -95,19 +95,6 @@ pub(crate) enum Turn {
     Handed(Arc<HeldLease>, Option<FencingToken>),
     /// The role of the driver, with the claim that the one before left, or the lease that is to be given up.
     Drive { adopted: Option<Box<Adoptable>>, replaces: Option<LeaseId> },
-}
-
-/// A place in the local queue.
-#[derive(Debug, Default)]
-pub(crate) struct Seat(Mutex<Sitting>);
-
-#[derive(Debug, Default)]
-enum Sitting {
-    #[default]
-    Waiting,
-    Polled(Waker),
-    Turn(Turn),
-    Left,
 }
 
 /// What is to be done at the store after a release.
@@ -326,10 +313,7 @@ impl Cohorts {
 
     /// A task leaves its seat without having been served. What it was given meanwhile comes back.
     pub(crate) fn leave(&self, name: &Name, seat: &Arc<Seat>) -> Option<Turn> {
-        let turn = match std::mem::replace(&mut *seat.0.lock(), Sitting::Left) {
-            Sitting::Turn(turn) => Some(turn),
-            _ => None,
-        };
+        let turn = seat.leave();
         if turn.is_none()
             && let Some(cohort) = self.shard(name).lock().get_mut(name)
         {
@@ -381,38 +365,5 @@ impl Closing {
         let open = self.left > 0 && now < self.until;
         self.left = self.left.saturating_sub(1);
         open
-    }
-}
-
-impl Seat {
-    /// Gives a turn to the task; it comes back when the task has left.
-    fn give(&self, turn: Turn) -> Option<Turn> {
-        let mut sitting = self.0.lock();
-        match std::mem::replace(&mut *sitting, Sitting::Left) {
-            Sitting::Left | Sitting::Turn(_) => Some(turn),
-            waiting => {
-                *sitting = Sitting::Turn(turn);
-                drop(sitting);
-                if let Sitting::Polled(waker) = waiting {
-                    waker.wake();
-                }
-                None
-            }
-        }
-    }
-
-    /// Resolves when it is the task's turn.
-    pub(crate) async fn turn(&self) -> Turn {
-        std::future::poll_fn(|context| {
-            let mut sitting = self.0.lock();
-            match std::mem::replace(&mut *sitting, Sitting::Left) {
-                Sitting::Turn(turn) => Poll::Ready(turn),
-                _ => {
-                    *sitting = Sitting::Polled(context.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
     }
 }

@@ -15,16 +15,16 @@ mod keepalive;
 mod local;
 mod pursuit;
 mod reaper;
+mod seat;
 pub(crate) mod slip;
 mod tally;
 mod trip;
+mod waits;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
@@ -33,17 +33,15 @@ pub use self::guard::Guard;
 pub(crate) use self::guard::Hold;
 use self::held::HeldLease;
 use self::keepalive::Keepalive;
-use self::pursuit::{Mailbox, Outcome, Pursuit};
+use self::pursuit::{Outcome, Pursuit};
 use self::reaper::{Orphan, Reaper};
+use self::waits::Waits;
 use crate::claim::{Claim, Digest, LeaseId, ProcessId};
 use crate::clock::{Clock, Instant};
 use crate::error::{Error, Result};
 use crate::lease::{Claimed, Ended, Grant, HeldBy, Kept, Why};
 use crate::metrics::{Attempt, Metrics};
 use crate::provider::{Event, Immediate, Keep, Listener, Provider};
-
-/// Events that are kept for claims whose answer is still to be read.
-const MOST_EARLY: usize = 1_024;
 
 /// What one [`Locks`](crate::Locks) and its guards share.
 pub(crate) struct Engine {
@@ -64,63 +62,6 @@ pub(crate) struct Engine {
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("provider", &self.provider).finish_non_exhaustive()
-    }
-}
-
-/// Where events find the claims that wait for them: those that were found queued, since most never are.
-#[derive(Debug, Default)]
-pub(crate) struct Waits(Mutex<Mailboxes>);
-
-#[derive(Debug, Default)]
-struct Mailboxes {
-    open: HashMap<LeaseId, Arc<Mailbox>, foldhash::fast::RandomState>,
-    /// What came for claims whose answer, that they are queued, was still to be read. Lost when there is too much of it: then
-    /// the next touch of the claim finds what it has.
-    early: HashMap<LeaseId, Option<Box<Grant>>, foldhash::fast::RandomState>,
-}
-
-impl Waits {
-    fn open(&self, lease: LeaseId) -> Arc<Mailbox> {
-        let mut boxes = self.0.lock();
-        let early = boxes.early.remove(&lease);
-        let mailbox = Arc::clone(boxes.open.entry(lease).or_default());
-        if let Some(grant) = early {
-            mailbox.ring(grant);
-        }
-        mailbox
-    }
-
-    fn close(&self, lease: &LeaseId) {
-        self.0.lock().open.remove(lease);
-    }
-
-    /// Tells the claim of its grant, with it if it came along.
-    fn ring(&self, lease: LeaseId, grant: Option<Box<Grant>>) {
-        let mailbox = {
-            let mut boxes = self.0.lock();
-            let Some(mailbox) = boxes.open.get(&lease) else {
-                if boxes.early.len() >= MOST_EARLY {
-                    boxes.early.clear();
-                }
-                boxes.early.insert(lease, grant);
-                return;
-            };
-            Arc::clone(mailbox)
-        };
-        mailbox.ring(grant);
-    }
-
-    /// Has the claim ask again.
-    fn nudge(&self, lease: &LeaseId) {
-        let mailbox = self.0.lock().open.get(lease).cloned();
-        if let Some(mailbox) = mailbox {
-            mailbox.ring(None);
-        }
-    }
-
-    fn ring_all(&self) {
-        let all: Vec<_> = self.0.lock().open.values().cloned().collect();
-        all.into_iter().for_each(|mailbox| mailbox.ring(None));
     }
 }
 
@@ -341,9 +282,7 @@ impl Engine {
         let answer = self.answer("release", self.provider.end(&leases), Instant::NEVER).await;
         if answer.is_ok() {
             strays.left.clear();
-            if let Some(name) = lease.names.single() {
-                self.cohorts.ended(name, lease.id);
-            }
+            lease.names.single().into_iter().for_each(|name| self.cohorts.ended(name, lease.id));
         }
         answer
     }

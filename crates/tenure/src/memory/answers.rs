@@ -1,4 +1,4 @@
-//! What the [`Table`] answers about leases and places in its queues. Nothing here changes anything.
+//! What the [`Table`] answers about leases and places in its queues. Nothing here changes a lease.
 
 use std::time::Duration;
 
@@ -8,8 +8,16 @@ use crate::clock::Instant;
 use crate::lease::{Grant, HeldBy, Queued};
 use crate::limits;
 use crate::name::Names;
+use crate::provider::Event;
 
 impl Table {
+    /// Tells those who want to know that they are in somebody's way.
+    pub(super) fn tell_holders(&mut self, names: &Names) {
+        let holders = names.iter().filter_map(|name| self.names.get(name)).flat_map(|entry| &entry.holders);
+        let told = holders.filter(|id| self.leases.get(*id).is_some_and(|lease| lease.revocable));
+        self.events.extend(told.map(|id| Event::Contended(*id)));
+    }
+
     pub(super) fn grant_of(&self, id: LeaseId) -> Grant {
         let lease = self.leases.get(&id).expect("asked for a lease that was just looked up");
         let State::Held(held) = &lease.state else { unreachable!("asked for the grant of a waiting claim") };

@@ -61,7 +61,6 @@ pub(crate) struct Lease {
     pub(crate) pick: Pick,
     pub(crate) ttl: Duration,
     pub(crate) linger: Duration,
-    /// Whether the holder is told of those that it is in the way of. Of this process alone: a store need not keep it.
     pub(crate) revocable: bool,
     pub(crate) origin: Origin,
     pub(crate) wanted: NonZeroU32,
@@ -296,13 +295,6 @@ impl Table {
             entry.queue.push_back((ticket, claim.lease));
         }
         Ok(Claimed::Queued(self.place(now, claim.lease)))
-    }
-
-    /// Tells those who want to know that they are in somebody's way.
-    fn tell_holders(&mut self, names: &Names) {
-        let holders = names.iter().filter_map(|name| self.names.get(name)).flat_map(|entry| &entry.holders);
-        let told = holders.filter(|id| self.leases.get(*id).is_some_and(|lease| lease.revocable));
-        self.events.extend(told.map(|id| Event::Contended(*id)));
     }
 
     fn lease_of(&self, now: Instant, claim: &Claim, state: State) -> Lease {
