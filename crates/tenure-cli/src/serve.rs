@@ -92,6 +92,7 @@ async fn connect(store: &Store) -> Result<Locks> {
             return Err(Error::invalid("url", what));
         }
         "http" => tracing::info!("Distributed locks: another tenure server"),
+        "redis" => tracing::info!("Distributed locks: Redis provider (high-performance mode)"),
         "postgres" => tracing::info!("Distributed locks: PostgreSQL rows (using existing database)"),
         provider => {
             tracing::info!("Distributed locks: embedded provider (this process)");
@@ -124,10 +125,21 @@ fn plan(url: Option<&str>, args: &ServeArgs, file: File) -> Result<Plan> {
             }
             (Some(dir), None) => Store::Dir(dir),
             (None, Some(url)) => Store::Url(url),
-            (None, None) => Store::Default,
+            (None, None) => {
+                let set = |name| std::env::var(name).ok();
+                of_environment(set("REDIS_URL"), set("DATABASE_URL")).map_or(Store::Default, Store::Url)
+            }
         },
     };
     Ok(Plan { listen, store })
+}
+
+/// The store of an application that names no other: its Redis, else its database, where that is PostgreSQL. A blank one counts
+/// as none.
+fn of_environment(redis: Option<String>, database: Option<String>) -> Option<String> {
+    let named = |url: &String| !url.trim().is_empty();
+    let is_postgres = |url: &String| url.starts_with("postgres://") || url.starts_with("postgresql://");
+    redis.filter(named).or_else(|| database.filter(is_postgres))
 }
 
 fn read(path: &Path) -> Result<File> {

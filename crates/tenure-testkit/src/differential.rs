@@ -18,7 +18,7 @@ use tenure::lease::{Claimed, Ended, Grant, Kept, Kind, Query};
 use tenure::memory::TokenSource;
 use tenure::memory::table::Table;
 use tenure::name::Names;
-use tenure::provider::{Event, Forced, Immediate, Keep, Ticket};
+use tenure::provider::{Event, Forced, Immediate, Keep, Order, Ticket};
 use tenure::token::Epoch;
 use tenure::{Claim, FencingToken, Result, limits};
 
@@ -182,12 +182,15 @@ impl Pair {
                 if *local {
                     claim.origin = Origin::Local;
                 }
-                let claim = match how {
+                let mut claim = match how {
                     How::Exclusive => claim.reserving(3),
                     How::Shared => claim.shared(),
                     How::Any(count) => claim.any(*count),
                     How::Permits(take, of) => claim.permits(*take, *of),
                 };
+                // Others may pass it at any moment: when it is granted is not for the table to say.
+                let may_be_passed = claim.names.single().is_none() || matches!(how, How::Permits(..));
+                claim.wait &= !may_be_passed || self.client.provider().caps().order == Order::Total;
                 (names, claim)
             }
             Op::Replace { other, names, .. } => {

@@ -1,8 +1,8 @@
 //! A server on PostgreSQL keeps its leases as rows.
 
-use tenure_testkit::PostgresServer;
+use tenure_testkit::{PostgresServer, RedisServer};
 
-use crate::serve::{ask, serve};
+use crate::serve::{ask, serve, serve_with};
 use crate::support::Home;
 
 const LEASE: &str = "2f14e45f-ceea-467f-a83e-1d5b7c9d2a11";
@@ -42,4 +42,24 @@ fn a_server_refuses_a_database_of_advisory_locks_and_says_what_to_do() {
         said.err.contains("recorded=advisory asked=rows") && said.err.contains("another database"),
         "{said:?}"
     );
+}
+
+/// Beside an application that has a database, and perhaps a Redis, a server needs no setting of its own.
+#[test]
+fn a_server_without_a_store_of_its_own_uses_that_of_the_application() {
+    let (home, postgres, redis) = (Home::new(), PostgresServer::start(), RedisServer::start());
+    let database = format!("DATABASE_URL='{}'", postgres.url(&postgres.database()));
+    let both = format!("{database} REDIS_URL='{}'", redis.url());
+    let blank = format!("{database} REDIS_URL=' ' TENURE_URL=");
+    for (environment, chosen) in [
+        (database.as_str(), "Distributed locks: PostgreSQL rows (using existing database)"),
+        (&blank, "Distributed locks: PostgreSQL rows (using existing database)"),
+        (&both, "Distributed locks: Redis provider (high-performance mode)"),
+        ("DATABASE_URL='mysql://h/d'", "Distributed locks: embedded provider (this process)"),
+    ] {
+        let (mut server, _, log) = serve_with(&home, environment, "");
+        assert!(log.iter().any(|line| line.contains(chosen)), "{environment}: {log:?}");
+        server.signal(rustix::process::Signal::TERM);
+        assert_eq!(server.wait(), 0);
+    }
 }

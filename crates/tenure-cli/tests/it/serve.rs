@@ -12,12 +12,20 @@ const LEASE: &str = "8f14e45f-ceea-467f-a83e-1d5b7c9d2a10";
 
 /// `tenure serve` with `options` on a free port: it, its address, and what it logged until it listened.
 pub(crate) fn serve(home: &Home, options: &str) -> (Running, String, Vec<String>) {
+    serve_with(home, "", options)
+}
+
+/// As [`serve`], with variables of the environment, as in `A=1 B=2`.
+pub(crate) fn serve_with(home: &Home, environment: &str, options: &str) -> (Running, String, Vec<String>) {
     let mut command = Command::new("sh");
-    let line = format!("exec '{}' serve --listen 127.0.0.1:0 {options} 2>&1", env!("CARGO_BIN_EXE_tenure"));
+    let program = env!("CARGO_BIN_EXE_tenure");
+    let line = format!("exec env {environment} '{program}' serve --listen 127.0.0.1:0 {options} 2>&1");
     command
         .args(["-c", &line])
         .env("XDG_STATE_HOME", home.path(""))
         .env_remove("TENURE_URL")
+        .env_remove("REDIS_URL")
+        .env_remove("DATABASE_URL")
         .env_remove("RUST_LOG");
     let mut server = Running::of(command);
     let mut log = Vec::new();

@@ -44,7 +44,9 @@ impl Home {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tenure"));
         let directory = self.directory.path();
         command.args(args).current_dir(directory).env("XDG_STATE_HOME", directory);
-        command.env_remove("TENURE_URL").env_remove("RUST_LOG");
+        for name in ["TENURE_URL", "REDIS_URL", "DATABASE_URL", "RUST_LOG"] {
+            command.env_remove(name);
+        }
         command.envs(self.url.iter().map(|url| ("TENURE_URL", url)));
         command
     }

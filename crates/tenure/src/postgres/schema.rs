@@ -34,7 +34,10 @@ pub(super) async fn prepare(link: &Link, asked: Option<Mode>) -> Result<Mode> {
             "a later version of this library has changed the schema tenure; bring this process up to date";
         return Err(Error::invalid("url", what));
     }
-    mode(link, asked).await
+    let mode = mode(link, asked).await?;
+    // Before any transaction of a caller's could be the first to, which would keep all others from it until its end.
+    begin(link).await?;
+    Ok(mode)
 }
 
 /// The epoch of the present incarnation of the server. To be asked by each session before it draws a token.

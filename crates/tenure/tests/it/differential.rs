@@ -2,7 +2,7 @@
 
 use tenure_testkit::differential::store_and_table_agree;
 
-use crate::stands::{AdvisoryStand, ChaosStand, MemoryStand, PooledRowsStand, RedisStand, RowsStand};
+use crate::stands::{ChaosStand, MemoryStand, PooledRowsStand, RedisStand, RowsStand};
 
 #[test]
 fn the_memory_store_does_what_the_table_does() {
@@ -17,11 +17,6 @@ fn the_redis_store_does_what_the_table_does() {
 #[test]
 fn the_redis_store_does_what_the_table_does_when_scripts_and_replies_are_lost() {
     store_and_table_agree::<ChaosStand>(10);
-}
-
-#[test]
-fn the_advisory_locks_do_what_the_table_does() {
-    store_and_table_agree::<AdvisoryStand>(20);
 }
 
 #[test]
