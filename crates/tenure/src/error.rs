@@ -69,6 +69,12 @@ impl Error {
         self
     }
 
+    /// Another of the same, without its cause: what failed as a whole failed for each of its parts.
+    #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
+    pub(crate) fn twin(&self) -> Self {
+        Error::new(self.kind, self.operation, self.what.clone())
+    }
+
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -191,10 +191,15 @@ impl Leased {
 
     /// Releases a lease that stays in the process; it comes back where it is to be ended at the store.
     fn pass_on(self: Box<Self>) -> std::result::Result<Result<()>, Box<Self>> {
-        if !self.local || self.engine.pass_on(&self.lease) == Released::End {
+        if !self.local {
             return Err(self);
         }
-        Ok(self.lease.lost(self.engine.clock.now()).map_or(Ok(()), |why| Err(gone(why))))
+        // Before it is somebody else's: a loss from then on is not this guard's.
+        let lost = self.lease.lost(self.engine.clock.now());
+        if self.engine.pass_on(&self.lease) == Released::End {
+            return Err(self);
+        }
+        Ok(lost.map_or(Ok(()), |why| Err(gone(why))))
     }
 
     /// Ends the lease at the store.

@@ -139,9 +139,7 @@ impl Http {
         let body = BatchRequest { acquire, renew, release };
         match self.line.send_batch(&body, count).await {
             Ok(replies) => replies.into_iter().map(Ok).collect(),
-            Err(error) => (0..count)
-                .map(|_| Err(Error::new(error.kind(), error.operation(), error.what().to_owned())))
-                .collect(),
+            Err(error) => (0..count).map(|_| Err(error.twin())).collect(),
         }
     }
 

@@ -108,10 +108,7 @@ impl Redis {
             };
             match job {
                 Ok(job) => answers.extend(job.into_iter().map(|answer| answer.and_then(of))),
-                Err(error) => answers.extend(
-                    (0..steps)
-                        .map(|_| Err(Error::new(error.kind(), error.operation(), error.what().to_owned()))),
-                ),
+                Err(error) => answers.extend((0..steps).map(|_| Err(error.twin()))),
             }
         }
         answers

@@ -127,10 +127,7 @@ impl Provider for Advisory {
     fn claim<'a>(&'a self, claims: &'a [Claim]) -> Fut<'a, Vec<Result<Claimed>>> {
         Box::pin(async move {
             if let Err(error) = self.ready().await {
-                return claims
-                    .iter()
-                    .map(|_| Err(Error::new(error.kind(), error.operation(), error.what().to_owned())))
-                    .collect();
+                return claims.iter().map(|_| Err(error.twin())).collect();
             }
             match claims {
                 [claim] => vec![self.claim_one(claim).await],

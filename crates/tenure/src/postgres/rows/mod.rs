@@ -101,10 +101,7 @@ impl Rows {
                         of(answer).ok_or_else(|| Error::internal("postgres", "a wrong answer"))
                     })
                 })),
-                Err(error) => answers.extend(
-                    (0..steps)
-                        .map(|_| Err(Error::new(error.kind(), error.operation(), error.what().to_owned()))),
-                ),
+                Err(error) => answers.extend((0..steps).map(|_| Err(error.twin()))),
             }
         }
         answers
