@@ -1,0 +1,4 @@
+//! The bank's tests, as its users see it.
+
+mod ledger;
+mod stores;
