@@ -23,12 +23,8 @@ pub(super) fn decide(
     let mut balances = Vec::with_capacity(step.entries.len());
     for (number, entry) in step.entries.iter().enumerate() {
         let known = accounts.get(&entry.account);
-        let decided = changed(known, entry, at).and_then(|account| {
-            let happened = event(&entry.action, step.operation, known, &account, at);
-            Ok((account, happened))
-        });
-        let (account, happened) = match decided {
-            Ok(decided) => decided,
+        let account = match changed(known, entry, at) {
+            Ok(account) => account,
             Err(why) => {
                 events.truncate(told);
                 restore(accounts, before);
@@ -36,7 +32,7 @@ pub(super) fn decide(
             }
         };
         balances.push(Balance { balance: account.balance, version: account.version });
-        events.push(happened);
+        events.push(event(&entry.action, step.operation, known, &account, at));
         let key = entry.account.clone();
         before.push((key.clone(), accounts.insert(key, account)));
     }

@@ -218,7 +218,7 @@ fn tell(db: &Connection, event: &Event) -> rusqlite::Result<()> {
         "insert into message (account, version, operation, body, written_at) values (?1, ?2, ?3, ?4, ?5)",
     )?;
     post.execute(params![event.key.to_string(), version, operation, Notice::body(event), event.at.0])?;
-    if event.version % SNAPSHOT_EVERY == 0 {
+    if event.version.is_multiple_of(SNAPSHOT_EVERY) {
         let mut keep = db.prepare_cached("insert into snapshot values (?1, ?2, ?3, ?4)")?;
         keep.execute(params![book, id, version, event.balance])?;
     }
