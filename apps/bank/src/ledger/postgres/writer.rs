@@ -188,7 +188,8 @@ async fn save(
     changed.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     let (old, new): (Vec<&Account>, Vec<&Account>) =
         changed.into_iter().partition(|account| known.contains_key(&account.key));
-    let due: Vec<&Event> = work.events.iter().filter(|event| event.version.is_multiple_of(SNAPSHOT_EVERY)).collect();
+    let due: Vec<&Event> =
+        work.events.iter().filter(|event| event.version.is_multiple_of(SNAPSHOT_EVERY)).collect();
     let writes = [
         insert_accounts(db, &new).boxed(),
         update_accounts(db, &old).boxed(),
