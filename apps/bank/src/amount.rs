@@ -124,6 +124,11 @@ impl fmt::Display for Cents {
     }
 }
 
+/// An amount that is a text, as in a file of settings.
+pub(crate) fn of_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cents, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
 impl Serialize for Cents {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = RawValue::from_string(self.to_string()).map_err(serde::ser::Error::custom)?;

@@ -19,7 +19,7 @@ mod docs;
 mod ears;
 mod end;
 mod extract;
-mod health;
+pub mod health;
 mod io;
 mod listen;
 mod lists;
@@ -35,5 +35,6 @@ mod undo;
 
 pub use api::{openapi, router};
 pub use config::{Config, Shutdown};
+pub use docs::page;
 pub use end::Signals;
 pub use serve::serve;

@@ -128,6 +128,11 @@ impl Ledger for Memory {
         Box::pin(std::future::ready(Ok(answers)))
     }
 
+    fn repeated<'a>(&'a self, key: &'a IdempotencyKey) -> Fut<'a, Result<Option<Result<Posted, Refused>>>> {
+        let known = self.books.lock().repeated(key);
+        Box::pin(std::future::ready(Ok(known)))
+    }
+
     fn read<'a>(&'a self, keys: &'a [AccountKey]) -> Fut<'a, Result<Vec<Option<Account>>>> {
         let books = self.books.lock();
         let found = keys.iter().map(|key| books.accounts.get(key).cloned()).collect();

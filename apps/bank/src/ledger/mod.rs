@@ -48,6 +48,9 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// changes nothing and stops no other.
     fn apply(&self, steps: Vec<Step>) -> Fut<'_, Result<Vec<Result<Posted, Refused>>>>;
 
+    /// What was answered to a step with this key, where one was carried out: for those who would not ask for it again.
+    fn repeated<'a>(&'a self, key: &'a IdempotencyKey) -> Fut<'a, Result<Option<Result<Posted, Refused>>>>;
+
     /// Accounts as they are at one moment, in the order of `keys`. Waits for no lock and no writer.
     fn read<'a>(&'a self, keys: &'a [AccountKey]) -> Fut<'a, Result<Vec<Option<Account>>>>;
 

@@ -3,3 +3,4 @@
 
 mod ledger;
 mod stores;
+mod transfers;

@@ -1,10 +1,16 @@
-//! The servers that the tests share, and the books over them.
+//! The servers that the tests share, and banks over them.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bank::ledger::{Memory, Postgres, Sqlite, Store};
+use bank::{Bank, Config};
+use serde_json::Value;
 use tempfile::TempDir;
-use tenure_testkit::PostgresServer;
+use tenure_server::stores::Stores;
+use tenure_testkit::{PostgresServer, RedisServer};
+use tokio::net::TcpListener;
 
 /// The PostgreSQL server of this run.
 pub(crate) fn postgres() -> &'static PostgresServer {
@@ -12,11 +18,116 @@ pub(crate) fn postgres() -> &'static PostgresServer {
     SERVER.get_or_init(PostgresServer::start)
 }
 
+/// A fresh database on it.
+pub(crate) async fn database() -> String {
+    tokio::task::spawn_blocking(|| postgres().url(&postgres().database())).await.unwrap()
+}
+
 /// Fresh books of each kind. A file lives as long as its directory.
 pub(crate) async fn all() -> (Vec<Arc<dyn Store>>, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let sqlite = Sqlite::open(&dir.path().join("bank.db")).unwrap();
-    let database = tokio::task::spawn_blocking(|| postgres().url(&postgres().database())).await.unwrap();
-    let postgres = Postgres::connect(&database).await.unwrap();
+    let postgres = Postgres::connect(&database().await).await.unwrap();
     (vec![Arc::new(Memory::default()), Arc::new(sqlite), Arc::new(postgres)], dir)
+}
+
+/// What a bank stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setup {
+    /// Files alone.
+    Files,
+    /// PostgreSQL for books and locks.
+    Postgres,
+    /// PostgreSQL for the books, Redis for the rest.
+    PostgresAndRedis,
+}
+
+pub(crate) const SETUPS: [Setup; 3] = [Setup::Files, Setup::Postgres, Setup::PostgresAndRedis];
+
+/// Stores of a set-up that any number of banks may stand on.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    stores: Stores,
+    dir: TempDir,
+    // Lives as long as the banks over it.
+    _redis: Option<RedisServer>,
+}
+
+impl Ground {
+    /// Fresh stores. Redis is a server of its own, since it is emptied, stopped and killed.
+    pub(crate) async fn new(setup: Setup) -> Self {
+        let database = if setup == Setup::Files { None } else { Some(database().await) };
+        let redis = match setup {
+            Setup::PostgresAndRedis => Some(tokio::task::spawn_blocking(RedisServer::start).await.unwrap()),
+            _ => None,
+        };
+        let variable = |name: &str| match name {
+            "DATABASE_URL" => database.clone(),
+            "REDIS_URL" => redis.as_ref().map(RedisServer::url),
+            _ => None,
+        };
+        Ground { stores: Stores::of(variable), dir: tempfile::tempdir().unwrap(), _redis: redis }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A bank on these stores, served: another instance each time.
+    pub(crate) async fn serve(&self, config: Config) -> Served {
+        Served::of(Bank::open(&self.stores, self.dir(), config).await.unwrap()).await
+    }
+}
+
+/// A bank that is served on a port of its own until the runtime of the test ends.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) bank: Arc<Bank>,
+    client: reqwest::Client,
+}
+
+/// What was answered: the status, and the body as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+impl Served {
+    pub(crate) async fn of(bank: Bank) -> Self {
+        let bank = Arc::new(bank);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = tenure_server::Config::default();
+        let app = bank::router(&bank, config.clone());
+        tokio::spawn(tenure_server::serve(listener, app, config, std::future::pending()));
+        Served { address, bank, client: reqwest::Client::new() }
+    }
+
+    /// Sends a request and reads the answer.
+    pub(crate) async fn ask(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        Answer { status: response.status().as_u16(), text: response.text().await.unwrap() }
+    }
+
+    /// A POST to be completed.
+    pub(crate) fn to(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.post(format!("http://{}{path}", self.address))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask(self.client.get(format!("http://{}{path}", self.address))).await
+    }
+
+    /// Posts a body as it stands.
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Answer {
+        self.ask(self.to(path).header("content-type", "application/json").body(body.to_owned())).await
+    }
 }

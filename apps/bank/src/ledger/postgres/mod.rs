@@ -13,7 +13,7 @@ use tokio_postgres::{Row, Statement};
 use self::pool::{ask, connection};
 use self::rows::{ACCOUNT, an_account, an_event, signed, unsigned};
 use self::writer::Writer;
-use super::step::{Posted, Refused, Step};
+use super::step::{IdempotencyKey, Posted, Refused, Step};
 use super::{Account, AccountKey, Book, Event, Fut, Ledger, Replayed, Stale, Timestamp, Totals};
 
 const SCHEMA: &str = include_str!("schema.sql");
@@ -52,6 +52,14 @@ impl Postgres {
 impl Ledger for Postgres {
     fn apply(&self, steps: Vec<Step>) -> Fut<'_, Result<Vec<Result<Posted, Refused>>>> {
         Box::pin(self.writer.apply(steps))
+    }
+
+    fn repeated<'a>(&'a self, key: &'a IdempotencyKey) -> Fut<'a, Result<Option<Result<Posted, Refused>>>> {
+        Box::pin(async move {
+            let sql = "select request, outcome from bank.idempotency where key = $1";
+            let rows = self.rows(sql, &[&&*key.key]).await?;
+            Ok(rows.first().map(|row| key.answer(row.get(0), row.get(1))))
+        })
     }
 
     fn read<'a>(&'a self, keys: &'a [AccountKey]) -> Fut<'a, Result<Vec<Option<Account>>>> {

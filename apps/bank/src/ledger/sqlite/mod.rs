@@ -45,6 +45,11 @@ impl Ledger for Sqlite {
         Box::pin(self.file.write(move |db| steps.iter().map(|step| apply(db, step, at)).collect()))
     }
 
+    fn repeated<'a>(&'a self, key: &'a IdempotencyKey) -> Fut<'a, Result<Option<Result<Posted, Refused>>>> {
+        let key = key.clone();
+        Box::pin(self.file.read(move |db| repeated(db, &key)))
+    }
+
     fn read<'a>(&'a self, keys: &'a [AccountKey]) -> Fut<'a, Result<Vec<Option<Account>>>> {
         let keys = keys.to_vec();
         Box::pin(self.file.read(move |db| keys.iter().map(|key| account(db, key)).collect()))

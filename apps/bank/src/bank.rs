@@ -1,0 +1,62 @@
+//! The bank as a whole: its books, its locks, and the services over them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenure::{Locks, Result, Settings};
+use tenure_server::stores::{self, Stores};
+
+use crate::config::Config;
+use crate::ledger::{Postgres, Sqlite, Store};
+use crate::transfers::{Chain, Transfers};
+
+/// How long an ending bank waits for the store of its locks.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Everything that the routes stand on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Bank {
+    /// The books.
+    pub store: Arc<dyn Store>,
+    /// The locks.
+    pub locks: Locks,
+    /// Transfers between accounts.
+    pub transfers: Transfers,
+    /// What was set.
+    pub config: Config,
+}
+
+impl Bank {
+    /// Opens the bank over what the environment names: the books in PostgreSQL, else in a file in `data`; the locks as
+    /// [`Stores::connect`] says.
+    ///
+    /// # Errors
+    /// `Unavailable` when a store cannot be reached, `InvalidInput` when a URL is none.
+    pub async fn open(stores: &Stores, data: &Path, config: Config) -> Result<Self> {
+        let books: Arc<dyn Store> = match &stores.database {
+            Some(url) => Arc::new(Postgres::connect(url).await?),
+            None => {
+                stores::make(data)?;
+                Arc::new(Sqlite::open(&data.join("bank.db"))?)
+            }
+        };
+        tracing::info!(store = books.store(), "the books are open");
+        let locks = stores.connect(&data.join("locks"), Settings::default()).await?;
+        Ok(Bank::over(books, locks, config))
+    }
+
+    /// A bank over these books and locks.
+    pub fn over(store: Arc<dyn Store>, locks: Locks, config: Config) -> Self {
+        let chain = Chain::new(config.fees);
+        let transfers =
+            Transfers::new(Arc::clone(&store), locks.clone(), chain, config.lock_wait(), &config.fee_account);
+        Bank { store, locks, transfers, config }
+    }
+
+    /// Gives back what is held.
+    pub async fn close(&self) {
+        self.locks.close(CLOSE_WITHIN).await;
+    }
+}
