@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use tenure::{Locks, Result, Settings};
 use tenure_server::stores::{self, Stores};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::ledger::{Postgres, Sqlite, Store};
+use crate::outbox::{self, Delivery, Jobs, Journal};
 use crate::transfers::{Chain, Transfers};
 
 /// How long an ending bank waits for the store of its locks.
@@ -24,6 +27,10 @@ pub struct Bank {
     pub locks: Locks,
     /// Transfers between accounts.
     pub transfers: Transfers,
+    /// The delivery of what the books tell.
+    pub delivery: Arc<Delivery>,
+    /// What is done once in a while.
+    pub jobs: Arc<Jobs>,
     /// What was set.
     pub config: Config,
 }
@@ -52,11 +59,46 @@ impl Bank {
         let chain = Chain::new(config.fees);
         let transfers =
             Transfers::new(Arc::clone(&store), locks.clone(), chain, config.lock_wait(), &config.fee_account);
-        Bank { store, locks, transfers, config }
+        let delivery = Delivery::new(
+            Arc::clone(&store),
+            locks.clone(),
+            vec![Arc::new(Journal)],
+            outbox::Settings::default(),
+        );
+        let jobs = Jobs::new(Arc::clone(&store), locks.clone());
+        Bank { store, locks, transfers, delivery: Arc::new(delivery), jobs: Arc::new(jobs), config }
+    }
+
+    /// Begins what goes on beside requests: deliveries and jobs.
+    pub fn start(&self) -> Work {
+        let mut work = Work { end: CancellationToken::new(), tasks: JoinSet::new() };
+        let (delivery, end) = (Arc::clone(&self.delivery), work.end.clone());
+        work.tasks.spawn(async move { delivery.run(end).await });
+        let (jobs, end) = (Arc::clone(&self.jobs), work.end.clone());
+        work.tasks.spawn(async move { jobs.run(end).await });
+        work
     }
 
     /// Gives back what is held.
     pub async fn close(&self) {
         self.locks.close(CLOSE_WITHIN).await;
+    }
+}
+
+/// What goes on beside requests. Dropped, it is cut where it stands.
+#[derive(Debug)]
+pub struct Work {
+    end: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Work {
+    /// Ends it, and waits for what it has in hand.
+    ///
+    /// # Cancel safety
+    /// Dropped, the rest is cut where it stands.
+    pub async fn stop(mut self) {
+        self.end.cancel();
+        while self.tasks.join_next().await.is_some() {}
     }
 }

@@ -1,6 +1,6 @@
 //! A bank on Tenure: withdrawals, transfers and event-sourced accounts that stay exact whatever dies.
 //!
-//! [`ledger`] keeps the money, in memory, SQLite or PostgreSQL; [`transfers`] moves it. Locks keep people from getting into each
+//! [`ledger`] keeps the money, in memory, SQLite or PostgreSQL; [`transfers`] moves it, [`outbox`] tells of it. Locks keep people from getting into each
 //! other's way; that nothing is lost when one fails all the same is the ledger's doing, by versions and fencing tokens.
 
 mod amount;
@@ -9,9 +9,10 @@ mod config;
 mod http;
 pub mod ledger;
 pub mod names;
+pub mod outbox;
 pub mod transfers;
 
 pub use amount::{Cents, NoAmount};
-pub use bank::Bank;
+pub use bank::{Bank, Work};
 pub use config::{Config, File};
 pub use http::router;

@@ -30,7 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Bank>> {
 
 /// A failure, in the words of this part of the API.
 #[derive(Serialize, ToSchema)]
-struct Failure {
+pub(super) struct Failure {
     #[serde(skip)]
     status: StatusCode,
     /// What kind of failure.
