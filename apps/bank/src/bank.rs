@@ -50,7 +50,9 @@ impl Bank {
             }
         };
         tracing::info!(store = books.store(), "the books are open");
-        let locks = stores.connect(&data.join("locks"), Settings::default()).await?;
+        let mut settings = Settings::default();
+        settings.ttl = Duration::from_millis(config.lock_ttl_ms);
+        let locks = stores.connect(&data.join("locks"), settings).await?;
         Ok(Bank::over(books, locks, config))
     }
 
