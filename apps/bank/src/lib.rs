@@ -8,6 +8,7 @@ mod bank;
 mod config;
 mod http;
 pub mod ledger;
+pub mod load;
 pub mod names;
 pub mod outbox;
 pub mod transfers;

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use bank::load::{self, Load};
 use bank::{Bank, Config};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tenure_server::Signals;
 use tenure_server::stores::{self, Stores};
 use tokio::net::TcpListener;
@@ -21,8 +22,22 @@ const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 /// DATABASE_URL (or DB_HOST, …) names a PostgreSQL database for the books, REDIS_URL (or REDIS_CONN, REDIS_HOST) a Redis for locks,
 /// wallets and caches, TENURE_URL a store of its own for the locks. Without them everything is in files.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Load(Load),
+}
+
+/// How the bank is served.
+#[derive(Debug, clap::Args)]
+struct Serve {
     /// Where to listen [default: 127.0.0.1:5298]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<SocketAddr>,
@@ -37,6 +52,13 @@ struct Args {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    match args.command {
+        None => serve(args.serve).await,
+        Some(Command::Load(load)) => load::run(load).await,
+    }
+}
+
+async fn serve(args: Serve) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
