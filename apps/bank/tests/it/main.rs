@@ -4,3 +4,4 @@
 mod ledger;
 mod stores;
 mod transfers;
+mod wallets;
