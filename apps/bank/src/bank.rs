@@ -10,6 +10,7 @@ use tenure_server::stores::{self, Stores};
 use crate::config::Config;
 use crate::ledger::{Postgres, Sqlite, Store};
 use crate::transfers::{Chain, Transfers};
+use crate::wallets::{Books, Redis, Teller, Wallets};
 
 /// How long an ending bank waits for the store of its locks.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -24,13 +25,15 @@ pub struct Bank {
     pub locks: Locks,
     /// Transfers between accounts.
     pub transfers: Transfers,
+    /// Withdrawals from wallets.
+    pub teller: Teller,
     /// What was set.
     pub config: Config,
 }
 
 impl Bank {
-    /// Opens the bank over what the environment names: the books in PostgreSQL, else in a file in `data`; the locks as
-    /// [`Stores::connect`] says.
+    /// Opens the bank over what the environment names: the books in PostgreSQL, else in a file in `data`; the wallets in Redis, else in
+    /// the books; the locks as [`Stores::connect`] says.
     ///
     /// # Errors
     /// `Unavailable` when a store cannot be reached, `InvalidInput` when a URL is none.
@@ -44,15 +47,27 @@ impl Bank {
         };
         tracing::info!(store = books.store(), "the books are open");
         let locks = stores.connect(&data.join("locks"), Settings::default()).await?;
-        Ok(Bank::over(books, locks, config))
+        let bank = Bank::over(books, locks, config);
+        let Some(url) = &stores.redis else { return Ok(bank) };
+        let wallets = Redis::open(url, bank.config.key_prefix.as_str())?;
+        Ok(bank.with_wallets(Arc::new(wallets)))
     }
 
-    /// A bank over these books and locks.
+    /// A bank over these books and locks, with the wallets in the books.
     pub fn over(store: Arc<dyn Store>, locks: Locks, config: Config) -> Self {
         let chain = Chain::new(config.fees);
         let transfers =
             Transfers::new(Arc::clone(&store), locks.clone(), chain, config.lock_wait(), &config.fee_account);
-        Bank { store, locks, transfers, config }
+        let wallets = Arc::new(Books::new(Arc::clone(&store)));
+        let teller = Teller::new(wallets, locks.clone(), config.max_retries);
+        Bank { store, locks, transfers, teller, config }
+    }
+
+    /// With its wallets elsewhere.
+    #[must_use]
+    pub fn with_wallets(self, wallets: Arc<dyn Wallets>) -> Self {
+        let teller = Teller::new(wallets, self.locks.clone(), self.config.max_retries);
+        Bank { teller, ..self }
     }
 
     /// Gives back what is held.

@@ -4,6 +4,7 @@ mod body;
 mod health;
 mod idempotency;
 mod transfers;
+mod wallets;
 
 use std::sync::{Arc, OnceLock};
 
@@ -43,7 +44,10 @@ pub fn router(bank: &Arc<Bank>, config: tenure_server::Config) -> Router {
 }
 
 fn routes() -> OpenApiRouter<Arc<Bank>> {
-    OpenApiRouter::with_openapi(Document::openapi()).merge(health::routes()).merge(transfers::routes())
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(health::routes())
+        .merge(transfers::routes())
+        .merge(wallets::routes())
 }
 
 async fn docs() -> Html<&'static str> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tenure::{FencingToken, Guard, Locks, Result};
+use utoipa::ToSchema;
 
 use super::{Change, Condition, Order, Refusal, UserId, Wallet, Wallets};
 use crate::ledger::IdempotencyKey;
@@ -68,7 +69,7 @@ pub enum Outcome {
 }
 
 /// What was counted since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
     /// Reads and writes under a lock that had passed on: refused by the fence.

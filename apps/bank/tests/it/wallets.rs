@@ -11,10 +11,11 @@ use bank::wallets::{
 use tempfile::TempDir;
 use tenure::lease::{Kind, Query};
 use tenure::provider::{Force, Provider};
-use tenure::{FencingToken, Locks, Memory, Result, Settings};
+use tenure::{FencingToken, Locks, Memory, Settings};
 use tenure_testkit::RedisServer;
 use tokio::sync::Semaphore;
 
+use crate::meddling::Meddling;
 use crate::stores;
 
 const TRIES: u32 = 20;
@@ -244,80 +245,37 @@ async fn a_condition_is_by_version_and_by_token_and_the_token_comes_first() {
     }
 }
 
-/// Wallets whose writes stand still until they are let go.
-#[derive(Debug)]
-struct Stalling {
-    inner: Arc<dyn Wallets>,
-    /// Taken by each write that comes.
-    come: Semaphore,
-    /// Needed by each write to go on.
-    go: Semaphore,
-}
-
-impl Wallets for Stalling {
-    fn read<'a>(&'a self, user: &'a UserId) -> Fut<'a, Result<Option<Wallet>>> {
-        self.inner.read(user)
-    }
-
-    fn open<'a>(
-        &'a self,
-        user: &'a UserId,
-        token: FencingToken,
-    ) -> Fut<'a, Result<Result<Option<Wallet>, Stale>>> {
-        self.inner.open(user, token)
-    }
-
-    fn withdraw<'a>(&'a self, order: &'a Order, on: Condition) -> Fut<'a, Result<Result<i64, Refusal>>> {
-        Box::pin(async move {
-            self.come.add_permits(1);
-            self.go.acquire().await.unwrap().forget();
-            self.inner.withdraw(order, on).await
-        })
-    }
-
-    fn adjust<'a>(
-        &'a self,
-        user: &'a UserId,
-        balance: i64,
-        key: Option<&'a IdempotencyKey>,
-    ) -> Fut<'a, Result<Result<i64, Refusal>>> {
-        self.inner.adjust(user, balance, key)
-    }
-
-    fn history<'a>(&'a self, user: &'a UserId) -> Fut<'a, Result<Vec<Change>>> {
-        self.inner.history(user)
-    }
-
-    fn ping(&self) -> Fut<'_, Result<()>> {
-        self.inner.ping()
-    }
-
-    fn store(&self) -> &'static str {
-        self.inner.store()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_that_stalls_past_its_lease_cannot_write_and_is_counted() {
     let (stores, _dir) = all().await;
     for inner in &stores {
         let provider = provider();
-        let stalling =
-            Arc::new(Stalling { inner: Arc::clone(inner), come: Semaphore::new(0), go: Semaphore::new(0) });
-        let slow = teller(&(Arc::clone(&stalling) as Arc<dyn Wallets>), &provider);
+        // Taken by each write that comes, and needed by it to go on.
+        let gate = Arc::new((Semaphore::new(0), Semaphore::new(0)));
+        let wait = {
+            let gate = Arc::clone(&gate);
+            move || -> Fut<'static, ()> {
+                let gate = Arc::clone(&gate);
+                Box::pin(async move {
+                    gate.0.add_permits(1);
+                    gate.1.acquire().await.unwrap().forget();
+                })
+            }
+        };
+        let slow = teller(&Meddling::with(inner, wait), &provider);
         let quick = teller(inner, &provider);
         quick.init(&user("u"), 100, None).await.unwrap();
         let late = tokio::spawn({
             let slow = Arc::clone(&slow);
             async move { slow.locked(&order("u", 30)).await.unwrap() }
         });
-        stalling.come.acquire().await.unwrap().forget();
+        gate.0.acquire().await.unwrap().forget();
         assert_eq!(withdraw(&quick, 2, &order("u", 1)).await, Outcome::Busy, "the lock is held");
         let held = provider.list(&Query::new(Kind::Leases, "")).await.unwrap().entries.remove(0);
         assert_eq!(held.names.to_string(), "wallet:withdraw:u");
         provider.force(held.lease, Force::Now).await.unwrap();
         assert_eq!(withdraw(&quick, 2, &order("u", 70)).await, Outcome::Done { balance: 30 });
-        stalling.go.add_permits(1);
+        gate.1.add_permits(1);
         let refused = Withdrawal { outcome: Outcome::Busy, attempts: 1 };
         assert_eq!(late.await.unwrap(), refused, "{}", inner.store());
         assert_eq!(quick.balance(&user("u")).await.unwrap(), Some(30));
