@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use tenure::{Locks, Result, Settings};
 use tenure_server::stores::{self, Stores};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::ledger::{Postgres, Sqlite, Store};
+use crate::outbox::{self, Delivery, Jobs, Journal};
 use crate::transfers::{Chain, Transfers};
 use crate::wallets::{Books, Redis, Teller, Wallets};
 
@@ -27,6 +30,10 @@ pub struct Bank {
     pub transfers: Transfers,
     /// Withdrawals from wallets.
     pub teller: Teller,
+    /// The delivery of what the books tell.
+    pub delivery: Arc<Delivery>,
+    /// What is done once in a while.
+    pub jobs: Arc<Jobs>,
     /// What was set.
     pub config: Config,
 }
@@ -46,7 +53,9 @@ impl Bank {
             }
         };
         tracing::info!(store = books.store(), "the books are open");
-        let locks = stores.connect(&data.join("locks"), Settings::default()).await?;
+        let mut settings = Settings::default();
+        settings.ttl = Duration::from_millis(config.lock_ttl_ms);
+        let locks = stores.connect(&data.join("locks"), settings).await?;
         let bank = Bank::over(books, locks, config);
         let Some(url) = &stores.redis else { return Ok(bank) };
         let wallets = Redis::open(url, bank.config.key_prefix.as_str())?;
@@ -60,7 +69,14 @@ impl Bank {
             Transfers::new(Arc::clone(&store), locks.clone(), chain, config.lock_wait(), &config.fee_account);
         let wallets = Arc::new(Books::new(Arc::clone(&store)));
         let teller = Teller::new(wallets, locks.clone(), config.max_retries);
-        Bank { store, locks, transfers, teller, config }
+        let delivery = Delivery::new(
+            Arc::clone(&store),
+            locks.clone(),
+            vec![Arc::new(Journal)],
+            outbox::Settings::default(),
+        );
+        let jobs = Jobs::new(Arc::clone(&store), locks.clone());
+        Bank { store, locks, transfers, teller, delivery: Arc::new(delivery), jobs: Arc::new(jobs), config }
     }
 
     /// With its wallets elsewhere.
@@ -70,8 +86,36 @@ impl Bank {
         Bank { teller, ..self }
     }
 
+    /// Begins what goes on beside requests: deliveries and jobs.
+    pub fn start(&self) -> Work {
+        let mut work = Work { end: CancellationToken::new(), tasks: JoinSet::new() };
+        let (delivery, end) = (Arc::clone(&self.delivery), work.end.clone());
+        work.tasks.spawn(async move { delivery.run(end).await });
+        let (jobs, end) = (Arc::clone(&self.jobs), work.end.clone());
+        work.tasks.spawn(async move { jobs.run(end).await });
+        work
+    }
+
     /// Gives back what is held.
     pub async fn close(&self) {
         self.locks.close(CLOSE_WITHIN).await;
+    }
+}
+
+/// What goes on beside requests. Dropped, it is cut where it stands.
+#[derive(Debug)]
+pub struct Work {
+    end: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Work {
+    /// Ends it, and waits for what it has in hand.
+    ///
+    /// # Cancel safety
+    /// Dropped, the rest is cut where it stands.
+    pub async fn stop(mut self) {
+        self.end.cancel();
+        while self.tasks.join_next().await.is_some() {}
     }
 }

@@ -36,6 +36,8 @@ pub struct Config {
     pub max_retries: u32,
     /// How long a transfer, or a command on an account, waits for its locks. Default 5,000 ms.
     pub lock_wait_ms: u64,
+    /// For how long the stores of locks wait for a holder that fell silent. Default 30,000 ms, from 100 ms to 24 h.
+    pub lock_ttl_ms: u64,
     /// What a transfer costs. Default nothing.
     pub fees: Fees,
     /// The account that takes the fees in. Default `fees`.
@@ -48,6 +50,7 @@ impl Default for Config {
             key_prefix: "demo".to_owned(),
             max_retries: 20,
             lock_wait_ms: 5_000,
+            lock_ttl_ms: 30_000,
             fees: Fees::default(),
             fee_account: "fees".to_owned(),
         }

@@ -57,7 +57,9 @@ async fn main() -> anyhow::Result<()> {
     let serving = tenure_server::Config::default();
     let app = bank::router(&bank, serving.clone());
     tracing::info!("listening on http://{}", listener.local_addr()?);
+    let work = bank.start();
     let served = tenure_server::serve(listener, app, serving, signals.told()).await;
+    work.stop().await;
     bank.close().await;
     served?;
     Ok(())

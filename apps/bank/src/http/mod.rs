@@ -3,6 +3,7 @@
 mod body;
 mod health;
 mod idempotency;
+mod outbox;
 mod transfers;
 mod wallets;
 
@@ -48,6 +49,7 @@ fn routes() -> OpenApiRouter<Arc<Bank>> {
         .merge(health::routes())
         .merge(transfers::routes())
         .merge(wallets::routes())
+        .merge(outbox::routes())
 }
 
 async fn docs() -> Html<&'static str> {

@@ -30,7 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Bank>> {
 
 /// A failure, in the words of this part of the API.
 #[derive(Serialize, ToSchema)]
-struct Failure {
+pub(super) struct Failure {
     #[serde(skip)]
     status: StatusCode,
     /// What kind of failure.
@@ -221,11 +221,10 @@ struct Locks {
     (status = 200, description = "The counts of this process.", body = Locks),
 ))]
 async fn locks(State(bank): State<Arc<Bank>>) -> Json<Locks> {
-    let statistics = &bank.transfers.statistics;
     Json(Locks {
         lock_count: bank.locks.stats().held,
-        tracked_accounts: statistics.tracked(),
-        stale_writes_refused: statistics.stale_writes(),
+        tracked_accounts: bank.transfers.statistics.tracked(),
+        stale_writes_refused: bank.store.stale_writes(),
     })
 }
 

@@ -8,13 +8,14 @@ use tenure::{FencingToken, Result};
 
 use super::outbox::{Message, Notice, Outbox, Outcome, State, Tally};
 use super::rules::{self, Loaded};
-use super::step::{IdempotencyKey, Posted, Refusal, Refused, Step};
+use super::step::{IdempotencyKey, Posted, Refusal, Refused, StaleWrites, Step};
 use super::{Account, AccountKey, Book, Event, Fut, Ledger, Replayed, Stale, Timestamp, Totals};
 
 /// Books that live as long as the process. Keeps all events: for tests, measurements and trying out.
 #[derive(Debug, Default)]
 pub struct Memory {
     books: Mutex<Books>,
+    stale: StaleWrites,
 }
 
 #[derive(Debug, Default)]
@@ -124,7 +125,8 @@ impl Ledger for Memory {
     fn apply(&self, steps: Vec<Step>) -> Fut<'_, Result<Vec<Result<Posted, Refused>>>> {
         let at = Timestamp::now();
         let mut books = self.books.lock();
-        let answers = steps.iter().map(|step| books.apply(step, at)).collect();
+        let answers: Vec<_> = steps.iter().map(|step| books.apply(step, at)).collect();
+        self.stale.count(&answers);
         Box::pin(std::future::ready(Ok(answers)))
     }
 
@@ -216,6 +218,10 @@ impl Ledger for Memory {
 
     fn ping(&self) -> Fut<'_, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn stale_writes(&self) -> u64 {
+        self.stale.get()
     }
 
     fn store(&self) -> &'static str {

@@ -85,6 +85,9 @@ pub trait Ledger: fmt::Debug + Send + Sync {
     /// A trip to the store.
     fn ping(&self) -> Fut<'_, Result<()>>;
 
+    /// How many writes this process had refused because their lock had passed on.
+    fn stale_writes(&self) -> u64;
+
     /// The store's word in logs and reports.
     fn store(&self) -> &'static str;
 }

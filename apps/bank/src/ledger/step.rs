@@ -1,6 +1,7 @@
 //! What is asked of the books, and what they answer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tenure::FencingToken;
 use uuid::Uuid;
@@ -193,5 +194,23 @@ impl IdempotencyKey {
     pub(super) fn answer(&self, request: &str, outcome: &str) -> Result<Posted, Refused> {
         let posted = if *self.request == *request { Posted::of_text(outcome) } else { None };
         posted.ok_or(Refused { entry: 0, why: Refusal::KeyReused })
+    }
+}
+
+/// Counts writes that were refused because their lock had passed on: proof that somebody stalled, and that it did no harm.
+#[derive(Debug, Default)]
+pub(super) struct StaleWrites(AtomicU64);
+
+impl StaleWrites {
+    /// Looks at what a store has answered, whether anybody still waits for it or not.
+    pub(super) fn count(&self, answers: &[Result<Posted, Refused>]) {
+        let is_stale = |answer: &&Result<Posted, Refused>| {
+            matches!(answer, Err(Refused { why: Refusal::Stale { .. }, .. }))
+        };
+        self.0.fetch_add(answers.iter().filter(is_stale).count() as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }

@@ -181,7 +181,7 @@ impl Transfers {
             match self.post(&draft, guard, key.clone()).await? {
                 Ok(posted) => return Ok(transferred(&draft, &posted)),
                 Err(Refused { why: Refusal::Conflict { .. }, .. }) => {}
-                Err(refused) => return Ok(Err(self.declined(&draft, refused))),
+                Err(refused) => return Ok(Err(declined(&draft, refused))),
             }
         }
         Ok(Err(Declined::Conflict))
@@ -210,22 +210,18 @@ impl Transfers {
         let mut answers = self.store.apply(vec![Step::new(entries).once(key)]).await?;
         answers.pop().ok_or_else(|| tenure::Error::internal("transfer", "the books have answered nothing"))
     }
+}
 
-    fn declined(&self, draft: &Draft, refused: Refused) -> Declined {
-        let account = if refused.entry == 0 { &draft.from } else { &draft.to };
-        match refused.why {
-            Refusal::Insufficient => Declined::Insufficient(account.clone()),
-            Refusal::Unknown if refused.entry == 0 => Declined::UnknownFrom(account.clone()),
-            Refusal::Unknown => Declined::UnknownTo(account.clone()),
-            Refusal::Closed => Declined::Closed(account.clone()),
-            Refusal::Overflow => Declined::Overflow(account.clone()),
-            Refusal::KeyReused => Declined::KeyReused,
-            Refusal::Stale { .. } => {
-                self.statistics.stale();
-                Declined::Conflict
-            }
-            Refusal::Conflict { .. } | Refusal::Exists => Declined::Conflict,
-        }
+fn declined(draft: &Draft, refused: Refused) -> Declined {
+    let account = if refused.entry == 0 { &draft.from } else { &draft.to };
+    match refused.why {
+        Refusal::Insufficient => Declined::Insufficient(account.clone()),
+        Refusal::Unknown if refused.entry == 0 => Declined::UnknownFrom(account.clone()),
+        Refusal::Unknown => Declined::UnknownTo(account.clone()),
+        Refusal::Closed => Declined::Closed(account.clone()),
+        Refusal::Overflow => Declined::Overflow(account.clone()),
+        Refusal::KeyReused => Declined::KeyReused,
+        Refusal::Stale { .. } | Refusal::Conflict { .. } | Refusal::Exists => Declined::Conflict,
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -16,7 +15,6 @@ const CONTENDED: Duration = Duration::from_millis(5);
 #[derive(Debug, Default)]
 pub struct LockStatistics {
     accounts: Mutex<HashMap<Arc<str>, Kept>>,
-    stale: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -55,10 +53,6 @@ impl LockStatistics {
         self.change(accounts, |lock| lock.hold += hold);
     }
 
-    pub(super) fn stale(&self) {
-        self.stale.fetch_add(1, Ordering::Relaxed);
-    }
-
     fn change(&self, accounts: &[Arc<str>], change: impl Fn(&mut AccountLock)) {
         let mut kept = self.accounts.lock();
         for id in accounts {
@@ -79,11 +73,6 @@ impl LockStatistics {
     /// How many accounts are kept track of.
     pub fn tracked(&self) -> usize {
         self.accounts.lock().len()
-    }
-
-    /// How many writes were refused because their lock had passed on.
-    pub fn stale_writes(&self) -> u64 {
-        self.stale.load(Ordering::Relaxed)
     }
 
     /// Forgets the accounts whose lock nobody has asked for since the last call, and tells how many those were.

@@ -150,6 +150,7 @@ async fn an_older_token_is_refused_once_a_newer_one_has_read() {
         let late = Entry::new(account(A), Action::Withdraw(1)).under(token(7));
         let refused = one(&**store, vec![late]).await.unwrap_err();
         assert_eq!(refused.why, Refusal::Stale { fence: 8 });
+        assert_eq!(store.stale_writes(), 1);
         assert!(store.open(&account(A), token(7)).await.unwrap().is_err());
         let right = Entry::new(account(A), Action::Withdraw(1)).under(token(8));
         assert_eq!(one(&**store, vec![right]).await.unwrap().balances[0].balance, 99);

@@ -3,6 +3,7 @@
 
 mod ledger;
 mod meddling;
+mod outbox;
 mod stores;
 mod transfers;
 mod wallets;

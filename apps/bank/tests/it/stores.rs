@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bank::ledger::{Memory, Postgres, Sqlite, Store};
-use bank::{Bank, Config};
+use bank::{Bank, Config, Work};
 use serde_json::Value;
 use tempfile::TempDir;
 use tenure_server::stores::Stores;
@@ -89,6 +89,7 @@ impl Ground {
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) bank: Arc<Bank>,
+    _work: Work,
     client: reqwest::Client,
 }
 
@@ -113,7 +114,8 @@ impl Served {
         let config = tenure_server::Config::default();
         let app = bank::router(&bank, config.clone());
         tokio::spawn(tenure_server::serve(listener, app, config, std::future::pending()));
-        Served { address, bank, client: reqwest::Client::new() }
+        let work = bank.start();
+        Served { address, bank, _work: work, client: reqwest::Client::new() }
     }
 
     /// Sends a request and reads the answer.

@@ -132,7 +132,7 @@ async fn what_cannot_be_right_is_refused_and_leaves_no_trace() {
         assert_eq!(bank.get("/balance").await, wrong("userId is required"));
         assert_eq!(bank.get("/balance?userId=u1").await.json()["balance"], "100");
         assert_eq!(bank.bank.teller.history(&UserId::new("u1").unwrap()).await.unwrap().len(), 1);
-        let locks = bank.bank.locks.provider().list(&Query::new(Kind::Leases, "")).await.unwrap();
+        let locks = bank.bank.locks.provider().list(&Query::new(Kind::Leases, "wallet:")).await.unwrap();
         assert!(locks.entries.is_empty(), "{setup:?}: {locks:?}");
     }
 }

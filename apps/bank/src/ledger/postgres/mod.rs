@@ -167,6 +167,10 @@ impl Ledger for Postgres {
         Box::pin(async move { self.rows("select 1", &[]).await.map(|_| ()) })
     }
 
+    fn stale_writes(&self) -> u64 {
+        self.writer.stale.get()
+    }
+
     fn store(&self) -> &'static str {
         "postgresql"
     }

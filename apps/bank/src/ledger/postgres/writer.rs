@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use deadpool_postgres::{Object, Pool};
 use futures_util::future::try_join_all;
@@ -18,7 +19,7 @@ use super::pool::{ask, connection};
 use super::rows::{ACCOUNT, an_account, columns, signed};
 use crate::ledger::outbox::Notice;
 use crate::ledger::rules::{self, Loaded};
-use crate::ledger::step::{IdempotencyKey, Posted, Refused, Step};
+use crate::ledger::step::{IdempotencyKey, Posted, Refused, StaleWrites, Step};
 use crate::ledger::{Account, AccountKey, Event, SNAPSHOT_EVERY, Timestamp};
 
 /// How many calls may wait.
@@ -35,6 +36,7 @@ type Call = (Vec<Step>, oneshot::Sender<Result<Answers>>);
 #[derive(Clone)]
 pub(super) struct Writer {
     calls: mpsc::Sender<Call>,
+    pub(super) stale: Arc<StaleWrites>,
 }
 
 impl fmt::Debug for Writer {
@@ -46,8 +48,9 @@ impl fmt::Debug for Writer {
 impl Writer {
     pub(super) fn start(pool: Pool) -> Self {
         let (calls, asked) = mpsc::channel(QUEUE);
-        tokio::spawn(run(pool, asked));
-        Writer { calls }
+        let stale = Arc::<StaleWrites>::default();
+        tokio::spawn(run(pool, asked, Arc::clone(&stale)));
+        Writer { calls, stale }
     }
 
     pub(super) async fn apply(&self, steps: Vec<Step>) -> Result<Answers> {
@@ -58,13 +61,16 @@ impl Writer {
     }
 }
 
-async fn run(pool: Pool, mut asked: mpsc::Receiver<Call>) {
+async fn run(pool: Pool, mut asked: mpsc::Receiver<Call>, stale: Arc<StaleWrites>) {
     let mut group = Vec::with_capacity(GROUP);
     while asked.recv_many(&mut group, GROUP).await > 0 {
         let steps: Vec<&Step> = group.iter().flat_map(|(steps, _)| steps).collect();
         let ended = carry_out(&pool, &steps).await;
         if let Err(error) = &ended {
             tracing::warn!(error = %error, steps = steps.len(), "a transaction of the books failed");
+        }
+        if let Ok(answers) = &ended {
+            stale.count(answers);
         }
         let mut answers = ended.map(Vec::into_iter);
         for (steps, answer) in group.drain(..) {

@@ -4,6 +4,7 @@ mod file;
 mod letters;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use self::file::File;
 use super::outbox::Notice;
 use super::rules::{self, Loaded};
-use super::step::{IdempotencyKey, Posted, Refused, Step};
+use super::step::{IdempotencyKey, Posted, Refused, StaleWrites, Step};
 use super::{
     Account, AccountKey, Book, Event, EventKind, Fut, Ledger, Replayed, SNAPSHOT_EVERY, Stale, Timestamp,
     Totals,
@@ -27,6 +28,7 @@ const ACCOUNT: &str =
 #[derive(Clone, Debug)]
 pub struct Sqlite {
     file: File,
+    stale: Arc<StaleWrites>,
 }
 
 impl Sqlite {
@@ -35,14 +37,20 @@ impl Sqlite {
     /// # Errors
     /// `Unavailable` when the file cannot be opened or written.
     pub fn open(path: &Path) -> Result<Self> {
-        Ok(Sqlite { file: File::open(path, SCHEMA)? })
+        Ok(Sqlite { file: File::open(path, SCHEMA)?, stale: Arc::default() })
     }
 }
 
 impl Ledger for Sqlite {
     fn apply(&self, steps: Vec<Step>) -> Fut<'_, Result<Vec<Result<Posted, Refused>>>> {
         let at = Timestamp::now();
-        Box::pin(self.file.write(move |db| steps.iter().map(|step| apply(db, step, at)).collect()))
+        let stale = Arc::clone(&self.stale);
+        Box::pin(self.file.write(move |db| {
+            let answers =
+                steps.iter().map(|step| apply(db, step, at)).collect::<rusqlite::Result<Vec<_>>>()?;
+            stale.count(&answers);
+            Ok(answers)
+        }))
     }
 
     fn repeated<'a>(&'a self, key: &'a IdempotencyKey) -> Fut<'a, Result<Option<Result<Posted, Refused>>>> {
@@ -131,6 +139,10 @@ impl Ledger for Sqlite {
                 db.query_row("select 1 from account limit 1", [], |_| Ok(())).optional().map(|_| ())
             }),
         )
+    }
+
+    fn stale_writes(&self) -> u64 {
+        self.stale.get()
     }
 
     fn store(&self) -> &'static str {
