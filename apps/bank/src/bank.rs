@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::ledger::{Postgres, Sqlite, Store};
 use crate::outbox::{self, Delivery, Jobs, Journal};
 use crate::transfers::{Chain, Transfers};
+use crate::wallets::{Books, Redis, Teller, Wallets};
 
 /// How long an ending bank waits for the store of its locks.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -27,6 +28,8 @@ pub struct Bank {
     pub locks: Locks,
     /// Transfers between accounts.
     pub transfers: Transfers,
+    /// Withdrawals from wallets.
+    pub teller: Teller,
     /// The delivery of what the books tell.
     pub delivery: Arc<Delivery>,
     /// What is done once in a while.
@@ -36,8 +39,8 @@ pub struct Bank {
 }
 
 impl Bank {
-    /// Opens the bank over what the environment names: the books in PostgreSQL, else in a file in `data`; the locks as
-    /// [`Stores::connect`] says.
+    /// Opens the bank over what the environment names: the books in PostgreSQL, else in a file in `data`; the wallets in Redis, else in
+    /// the books; the locks as [`Stores::connect`] says.
     ///
     /// # Errors
     /// `Unavailable` when a store cannot be reached, `InvalidInput` when a URL is none.
@@ -53,14 +56,19 @@ impl Bank {
         let mut settings = Settings::default();
         settings.ttl = Duration::from_millis(config.lock_ttl_ms);
         let locks = stores.connect(&data.join("locks"), settings).await?;
-        Ok(Bank::over(books, locks, config))
+        let bank = Bank::over(books, locks, config);
+        let Some(url) = &stores.redis else { return Ok(bank) };
+        let wallets = Redis::open(url, bank.config.key_prefix.as_str())?;
+        Ok(bank.with_wallets(Arc::new(wallets)))
     }
 
-    /// A bank over these books and locks.
+    /// A bank over these books and locks, with the wallets in the books.
     pub fn over(store: Arc<dyn Store>, locks: Locks, config: Config) -> Self {
         let chain = Chain::new(config.fees);
         let transfers =
             Transfers::new(Arc::clone(&store), locks.clone(), chain, config.lock_wait(), &config.fee_account);
+        let wallets = Arc::new(Books::new(Arc::clone(&store)));
+        let teller = Teller::new(wallets, locks.clone(), config.max_retries);
         let delivery = Delivery::new(
             Arc::clone(&store),
             locks.clone(),
@@ -68,7 +76,14 @@ impl Bank {
             outbox::Settings::default(),
         );
         let jobs = Jobs::new(Arc::clone(&store), locks.clone());
-        Bank { store, locks, transfers, delivery: Arc::new(delivery), jobs: Arc::new(jobs), config }
+        Bank { store, locks, transfers, teller, delivery: Arc::new(delivery), jobs: Arc::new(jobs), config }
+    }
+
+    /// With its wallets elsewhere.
+    #[must_use]
+    pub fn with_wallets(self, wallets: Arc<dyn Wallets>) -> Self {
+        let teller = Teller::new(wallets, self.locks.clone(), self.config.max_retries);
+        Bank { teller, ..self }
     }
 
     /// Begins what goes on beside requests: deliveries and jobs.

@@ -1,7 +1,8 @@
 //! A bank on Tenure: withdrawals, transfers and event-sourced accounts that stay exact whatever dies.
 //!
-//! [`ledger`] keeps the money, in memory, SQLite or PostgreSQL; [`transfers`] moves it, [`outbox`] tells of it. Locks keep people from getting into each
-//! other's way; that nothing is lost when one fails all the same is the ledger's doing, by versions and fencing tokens.
+//! [`ledger`] keeps the money, in memory, SQLite or PostgreSQL; [`transfers`] moves it between accounts, from [`wallets`] it is
+//! withdrawn, and [`outbox`] tells of it. Locks keep people from getting into each other's way; that nothing is lost when one
+//! fails all the same is the ledger's doing, by versions and fencing tokens.
 
 mod amount;
 mod bank;
@@ -12,6 +13,7 @@ pub mod load;
 pub mod names;
 pub mod outbox;
 pub mod transfers;
+pub mod wallets;
 
 pub use amount::{Cents, NoAmount};
 pub use bank::{Bank, Work};

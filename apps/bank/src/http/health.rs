@@ -35,14 +35,21 @@ struct BankHealth {
 async fn health(State(bank): State<Arc<Bank>>) -> Response {
     let clock = bank.locks.clock();
     let books = Check::of(bank.store.store(), &["db", "ready"], clock, bank.store.ping());
-    let provider = bank.locks.provider();
-    let (name, tags): (_, &[&str]) = match provider.caps().provider {
-        "redis" => ("redis", &["cache", "lock", "ready"]),
-        _ => ("locks", &["lock", "ready"]),
-    };
-    let locks = Check::of(name, tags, clock, provider.ping());
-    let (books, locks) = tokio::join!(books, locks);
-    let locks = locks.with("provider", provider.caps().provider);
-    let (code, health) = report([Check::live(), books, locks]);
+    let (provider, wallets) = (bank.locks.provider(), bank.teller.wallets());
+    let kind = provider.caps().provider;
+    let (has_locks, has_wallets) = (kind == "redis", wallets.store() == "redis");
+    // One entry for all that is in Redis: each has a connection of its own.
+    let redis = Check::of("redis", &["cache", "lock", "ready"], clock, async {
+        if has_locks {
+            provider.ping().await?;
+        }
+        if has_wallets { wallets.ping().await } else { Ok(()) }
+    });
+    let locks = Check::of("locks", &["lock", "ready"], clock, provider.ping());
+    let redis = async { if has_locks || has_wallets { Some(redis.await) } else { None } };
+    let locks = async { if has_locks { None } else { Some(locks.await.with("provider", kind)) } };
+    let (books, redis, locks) = tokio::join!(books, redis, locks);
+    let stores = [redis, locks].into_iter().flatten();
+    let (code, health) = report([Check::live(), books].into_iter().chain(stores));
     (code, Json(BankHealth { ok: health.status != Status::Unhealthy, health })).into_response()
 }

@@ -5,6 +5,7 @@ mod health;
 mod idempotency;
 mod outbox;
 mod transfers;
+mod wallets;
 
 use std::sync::{Arc, OnceLock};
 
@@ -47,6 +48,7 @@ fn routes() -> OpenApiRouter<Arc<Bank>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(health::routes())
         .merge(transfers::routes())
+        .merge(wallets::routes())
         .merge(outbox::routes())
 }
 

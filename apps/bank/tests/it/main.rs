@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod ledger;
+mod meddling;
 mod outbox;
 mod stores;
 mod transfers;
+mod wallets;
+mod withdrawals;

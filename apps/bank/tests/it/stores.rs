@@ -50,7 +50,7 @@ pub(crate) struct Ground {
     stores: Stores,
     dir: TempDir,
     // Lives as long as the banks over it.
-    _redis: Option<RedisServer>,
+    redis: Option<RedisServer>,
 }
 
 impl Ground {
@@ -66,7 +66,12 @@ impl Ground {
             "REDIS_URL" => redis.as_ref().map(RedisServer::url),
             _ => None,
         };
-        Ground { stores: Stores::of(variable), dir: tempfile::tempdir().unwrap(), _redis: redis }
+        Ground { stores: Stores::of(variable), dir: tempfile::tempdir().unwrap(), redis }
+    }
+
+    /// Its Redis server.
+    pub(crate) fn redis(&mut self) -> &mut RedisServer {
+        self.redis.as_mut().unwrap()
     }
 
     pub(crate) fn dir(&self) -> &Path {
