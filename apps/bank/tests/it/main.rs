@@ -5,6 +5,7 @@ mod ledger;
 mod meddling;
 mod outbox;
 mod stores;
+mod storm;
 mod transfers;
 mod wallets;
 mod withdrawals;

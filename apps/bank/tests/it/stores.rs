@@ -9,7 +9,7 @@ use bank::{Bank, Config, Work};
 use serde_json::Value;
 use tempfile::TempDir;
 use tenure_server::stores::Stores;
-use tenure_testkit::{PostgresServer, RedisServer};
+use tenure_testkit::{PostgresServer, RedisConfig, RedisServer};
 use tokio::net::TcpListener;
 
 /// The PostgreSQL server of this run.
@@ -49,8 +49,9 @@ pub(crate) const SETUPS: [Setup; 3] = [Setup::Files, Setup::Postgres, Setup::Pos
 pub(crate) struct Ground {
     stores: Stores,
     dir: TempDir,
-    // Lives as long as the banks over it.
     redis: Option<RedisServer>,
+    /// A database server of its own, where it is to be restarted.
+    postgres: Option<PostgresServer>,
 }
 
 impl Ground {
@@ -61,12 +62,47 @@ impl Ground {
             Setup::PostgresAndRedis => Some(tokio::task::spawn_blocking(RedisServer::start).await.unwrap()),
             _ => None,
         };
+        Ground::over(database, redis, None)
+    }
+
+    /// Fresh stores that keep what they have when they are killed, and that nobody else uses. Blocks.
+    pub(crate) fn of_its_own(setup: Setup) -> Self {
+        let postgres = (setup != Setup::Files).then(PostgresServer::start);
+        let redis = (setup == Setup::PostgresAndRedis).then(|| RedisConfig::default().append_only().start());
+        let database = postgres.as_ref().map(|server| server.url(&server.database()));
+        Ground::over(database, redis, postgres)
+    }
+
+    fn over(database: Option<String>, redis: Option<RedisServer>, postgres: Option<PostgresServer>) -> Self {
         let variable = |name: &str| match name {
             "DATABASE_URL" => database.clone(),
             "REDIS_URL" => redis.as_ref().map(RedisServer::url),
             _ => None,
         };
-        Ground { stores: Stores::of(variable), dir: tempfile::tempdir().unwrap(), redis }
+        Ground { stores: Stores::of(variable), dir: tempfile::tempdir().unwrap(), redis, postgres }
+    }
+
+    /// What a process has to be told to stand on the same stores.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let database = self.stores.database.as_deref().map(|url| ("DATABASE_URL", url));
+        let redis = self.stores.redis.as_deref().map(|url| ("REDIS_URL", url));
+        database.into_iter().chain(redis)
+    }
+
+    /// Kills a server and starts it again with what it had; Redis and PostgreSQL by turns, where both are there. Blocks.
+    pub(crate) fn restart_a_store(mut self) -> Self {
+        match (&mut self.redis, &mut self.postgres) {
+            (Some(redis), _) if rand::random() => {
+                redis.kill();
+                redis.restart();
+            }
+            (_, Some(postgres)) => {
+                postgres.kill();
+                postgres.restart();
+            }
+            _ => {}
+        }
+        self
     }
 
     /// Its Redis server.
