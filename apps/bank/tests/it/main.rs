@@ -5,6 +5,8 @@ mod ledger;
 mod meddling;
 mod outbox;
 mod stores;
+// Minutes of four processes: in the optimised runs of `cargo xtask soak`.
+#[cfg(not(debug_assertions))]
 mod storm;
 mod transfers;
 mod wallets;
