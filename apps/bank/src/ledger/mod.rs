@@ -2,7 +2,7 @@
 //!
 //! Everything that changes money is a [`Step`]: entries that are carried out together or not at all, in one durable
 //! transaction that also writes their events and the messages of the outbox. What a step does to an account is decided in one place
-//! ([`rules`]), whatever the store; a store loads, lets the rules decide, and saves.
+//! (`rules.rs`), whatever the store; a store loads, lets the rules decide, and saves.
 //!
 //! An account's row is what its events amount to, kept with each of them: nobody replays a stream to read a balance.
 //! [`Ledger::replay`] does it all the same, to compare.
