@@ -1,4 +1,4 @@
-//! A bank on Tenure: withdrawals, transfers and event-sourced accounts that stay exact whatever dies.
+//! A bank on Tenure: withdrawals, transfers and an outbox over one ledger.
 //!
 //! [`ledger`] keeps the money, in memory, SQLite or PostgreSQL; [`transfers`] moves it between accounts, from [`wallets`] it is
 //! withdrawn, and [`outbox`] tells of it. Locks keep people from getting into each other's way; that nothing is lost when one
