@@ -1,8 +1,7 @@
 //! What can be set: by a file, by the environment before it, and with defaults behind both.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -54,24 +53,6 @@ impl Default for Config {
             fees: Fees::default(),
             fee_account: "fees".to_owned(),
         }
-    }
-}
-
-impl File {
-    /// Reads the file.
-    ///
-    /// # Errors
-    /// `InvalidInput` when it cannot be read, or has what is not known; with the line, which is not quoted.
-    pub fn read(path: &Path) -> Result<Self> {
-        let shown = path.display();
-        let text = fs::read_to_string(path).map_err(|error| {
-            Error::invalid("config", format!("cannot read the file path={shown}")).with_source(error)
-        })?;
-        toml::from_str(&text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            Error::invalid("config", format!("{} path={shown} line={line}", error.message()))
-        })
     }
 }
 

@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use reqwest::Client;
 use tenure::Clock;
@@ -28,8 +27,6 @@ pub enum Scenario {
     WithdrawLock,
     /// Reads of random accounts.
     Reads,
-    /// Batches of deposits to random accounts.
-    Batches,
 }
 
 /// Puts load on a bank and reports how it went; exits with 1 when an answer was none that the scenario expects.
@@ -49,9 +46,6 @@ pub struct Load {
     /// Among how many accounts
     #[arg(long, default_value_t = 1_000)]
     accounts: u64,
-    /// Operations of a batch
-    #[arg(long, default_value_t = 100)]
-    batch: usize,
     /// The wallet of the withdrawals
     #[arg(long, env = "USER_ID", default_value = "123")]
     user: String,
@@ -74,19 +68,18 @@ struct Report {
     times: Histogram<u64>,
     took: Duration,
     failed: u64,
-    operations: u64,
 }
 
 impl Report {
     fn new() -> Result<Self> {
         let times = Histogram::new(3)?;
-        Ok(Report { answers: BTreeMap::new(), times, took: Duration::ZERO, failed: 0, operations: 0 })
+        Ok(Report { answers: BTreeMap::new(), times, took: Duration::ZERO, failed: 0 })
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rate = self.operations as f64 / self.took.as_secs_f64();
+        let rate = self.times.len() as f64 / self.took.as_secs_f64();
         let sent = self.times.len().max(1) as f64;
         let success = 100.0 * (1.0 - self.failed as f64 / sent);
         let millis = |quantile| self.times.value_at_quantile(quantile) as f64 / 1e3;
@@ -109,22 +102,21 @@ impl fmt::Display for Report {
 /// When the bank cannot be asked, or an answer was none that the scenario expects.
 pub async fn run(load: Load) -> Result<()> {
     let client = Client::new();
-    let ids = prepare(&client, &load).await?;
-    let load = Arc::new((load, ids));
+    prepare(&client, &load).await?;
+    let load = Arc::new(load);
     let clock = Clock::system();
     let (began, seeds) = (clock.now(), AtomicU64::new(1));
-    let end = began + Duration::from_secs(load.0.seconds);
-    let tasks = (0..load.0.tasks).map(|_| {
+    let end = began + Duration::from_secs(load.seconds);
+    let tasks = (0..load.tasks).map(|_| {
         let (client, load) = (client.clone(), Arc::clone(&load));
         let random = StdRng::seed_from_u64(seeds.fetch_add(1, Ordering::Relaxed));
-        tokio::spawn(async move { one_after_another(&client, &load.0, &load.1, random, clock, end).await })
+        tokio::spawn(async move { one_after_another(&client, &load, random, clock, end).await })
     });
     let mut report = Report::new()?;
     for task in tasks.collect::<Vec<_>>() {
         let part = task.await.context("a task of the load panicked")??;
         report.times.add(part.times)?;
         report.failed += part.failed;
-        report.operations += part.operations;
         for (answer, count) in part.answers {
             *report.answers.entry(answer).or_default() += count;
         }
@@ -137,9 +129,8 @@ pub async fn run(load: Load) -> Result<()> {
     Ok(())
 }
 
-/// Opens what the scenario is about. Ids that the bank made up are returned.
-async fn prepare(client: &Client, load: &Load) -> Result<Vec<String>> {
-    let mut ids = Vec::new();
+/// Opens what the scenario is about.
+async fn prepare(client: &Client, load: &Load) -> Result<()> {
     match load.scenario {
         Scenario::Transfers | Scenario::Reads => {
             for id in 0..load.accounts {
@@ -150,16 +141,6 @@ async fn prepare(client: &Client, load: &Load) -> Result<Vec<String>> {
                 }
             }
         }
-        Scenario::Batches => {
-            for _ in 0..load.accounts {
-                let open = client.post(format!("{}/api/cqrs/accounts", load.url));
-                let open = open.header("content-type", "application/json");
-                let body = r#"{"owner_name":"load","initial_balance":0}"#;
-                let text = open.body(body).send().await?.error_for_status()?.text().await?;
-                let opened: serde_json::Value = serde_json::from_str(&text)?;
-                ids.extend(opened.get("id").and_then(serde_json::Value::as_str).map(str::to_owned));
-            }
-        }
         _ => {
             if let Some(balance) = load.balance {
                 let url = format!("{}/init?userId={}&balance={balance}", load.url, load.user);
@@ -167,20 +148,19 @@ async fn prepare(client: &Client, load: &Load) -> Result<Vec<String>> {
             }
         }
     }
-    Ok(ids)
+    Ok(())
 }
 
 async fn one_after_another(
     client: &Client,
     load: &Load,
-    ids: &[String],
     mut random: StdRng,
     clock: Clock,
     end: tenure::clock::Instant,
 ) -> Result<Report> {
     let mut report = Report::new()?;
     while clock.now() < end {
-        let request = request(client, load, ids, &mut random);
+        let request = request(client, load, &mut random);
         let began = clock.now();
         let answered = request.send().await;
         let (word, is_expected) = match answered {
@@ -194,13 +174,12 @@ async fn one_after_another(
         let micros = u64::try_from(began.until(clock.now()).as_micros())?;
         report.times.record(micros)?;
         report.failed += u64::from(!is_expected);
-        report.operations += if load.scenario == Scenario::Batches { load.batch as u64 } else { 1 };
         *report.answers.entry(word).or_default() += 1;
     }
     Ok(report)
 }
 
-fn request(client: &Client, load: &Load, ids: &[String], random: &mut StdRng) -> reqwest::RequestBuilder {
+fn request(client: &Client, load: &Load, random: &mut StdRng) -> reqwest::RequestBuilder {
     let account = |random: &mut StdRng| random.random_range(0..load.accounts);
     let withdrawal = |route: &str, random: &mut StdRng| {
         let amount = (load.amount + random.random_range(-load.jitter..=load.jitter)).max(1);
@@ -215,16 +194,6 @@ fn request(client: &Client, load: &Load, ids: &[String], random: &mut StdRng) ->
             client.post(format!("{}/transactions", load.url)).body(body)
         }
         Scenario::Reads => client.get(format!("{}/accounts/load-{}", load.url, account(random))),
-        Scenario::Batches => {
-            let operation = |random: &mut StdRng| {
-                let id = ids.choose(random).map(String::as_str).unwrap_or_default();
-                format!(r#"{{"account_id":"{id}","kind":"deposit","amount":1}}"#)
-            };
-            let operations: Vec<String> = (0..load.batch).map(|_| operation(random)).collect();
-            let body = format!(r#"{{"operations":[{}]}}"#, operations.join(","));
-            let post = client.post(format!("{}/api/cqrs/operations/batch", load.url));
-            post.header("content-type", "application/json").body(body)
-        }
         Scenario::WithdrawWatch => withdrawal("withdraw_watch", random),
         Scenario::WithdrawLua => withdrawal("withdraw_lock_lua", random),
         Scenario::WithdrawLock => withdrawal("withdraw_medallion_distributed_lock", random),

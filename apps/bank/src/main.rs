@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use bank::load::{self, Load};
 use bank::{Bank, Config};
 use clap::{Parser, Subcommand};
-use tenure_server::Signals;
 use tenure_server::stores::{self, Stores};
+use tenure_server::{Signals, settings};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -66,7 +66,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     let signals = Signals::listen()?;
-    let file = args.config.as_deref().map(bank::File::read).transpose()?.unwrap_or_default();
+    let file = args.config.as_deref().map(settings::read::<bank::File>).transpose()?.unwrap_or_default();
     let data = match args.data.or(file.data) {
         Some(data) => data,
         None => stores::state_dir()?.join("bank"),

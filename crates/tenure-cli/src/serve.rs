@@ -1,14 +1,13 @@
 //! `tenure serve`: the settings of the server from options, environment and file, and its life.
 
-use std::fs;
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use tenure::{Error, Locks, Result, Settings};
 use tenure_server::stores::{self, Stores};
-use tenure_server::{Config, Signals};
+use tenure_server::{Config, Signals, settings};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -44,7 +43,7 @@ enum Store {
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) async fn serve(url: Option<&str>, args: &ServeArgs) -> anyhow::Result<Code> {
-    let file = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
+    let file = args.config.as_deref().map(settings::read::<File>).transpose()?.unwrap_or_default();
     let plan = plan(url, args, file)?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let stderr = std::io::stderr;
@@ -115,21 +114,10 @@ fn plan(url: Option<&str>, args: &ServeArgs, file: File) -> Result<Plan> {
     Ok(Plan { listen, store })
 }
 
-fn read(path: &Path) -> Result<File> {
-    let shown = path.display();
-    let text = fs::read_to_string(path).map_err(|error| {
-        Error::invalid("config", format!("cannot read the file path={shown}")).with_source(error)
-    })?;
-    // The parser's own words would quote the line, which may have a password in its URL.
-    toml::from_str(&text).map_err(|error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        Error::invalid("config", format!("{} path={shown} line={line}", error.message()))
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn args(listen: Option<&str>, data: Option<&str>) -> ServeArgs {
@@ -175,7 +163,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tenure.toml");
         fs::write(&path, "listen = '127.0.0.1:1'\nurl = redis://:secret@host").unwrap();
-        let said = read(&path).unwrap_err().to_string();
+        let said = settings::read::<File>(&path).unwrap_err().to_string();
         assert!(said.contains("line=2") && !said.contains("secret"), "{said}");
     }
 }

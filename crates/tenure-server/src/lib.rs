@@ -28,6 +28,7 @@ mod monitor;
 mod problem;
 mod renew;
 mod serve;
+pub mod settings;
 mod shape;
 pub mod stores;
 mod tally;

@@ -8,6 +8,10 @@ use crate::ledger::IdempotencyKey;
 const HEADER: &str = "idempotency-key";
 const LONGEST: usize = 255;
 
+/// What is said when it is not known whether a request was carried out.
+pub(super) const SEND_AGAIN: &str =
+    "A store does not answer; with an Idempotency-Key the request may be sent again";
+
 /// The key of a request to a route, where its client gave one. `request` is what it asks for: the same key with another
 /// request is refused by the books.
 ///

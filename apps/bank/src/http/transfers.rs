@@ -58,8 +58,7 @@ impl IntoResponse for Failure {
 impl From<tenure::Error> for Failure {
     fn from(error: tenure::Error) -> Self {
         tracing::warn!(error = %error, "a store did not answer");
-        let message = "A store does not answer; with an Idempotency-Key the request may be sent again";
-        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", idempotency::SEND_AGAIN)
     }
 }
 

@@ -61,10 +61,7 @@ impl From<tenure::Error> for Failure {
         tracing::warn!(error = %error, "wallets cannot be served");
         let (status, error) = match error.kind() {
             ErrorKind::InvalidInput => (StatusCode::BAD_REQUEST, error.what().to_owned()),
-            ErrorKind::Unavailable => {
-                let told = "A store does not answer; with an Idempotency-Key the request may be sent again";
-                (StatusCode::SERVICE_UNAVAILABLE, told.to_owned())
-            }
+            ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, idempotency::SEND_AGAIN.to_owned()),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "What is kept of this user is no wallet".to_owned()),
         };
         Failure { status, error }

@@ -146,6 +146,17 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Where the message stands then, from when on it is due, and what its delivery failed for.
+    pub(super) fn standing(&self, now: Timestamp) -> (State, Timestamp, Option<&str>) {
+        match self {
+            Outcome::Delivered => (State::Processed, now, None),
+            Outcome::Retry { at, error } => (State::Pending, *at, Some(error)),
+            Outcome::Dead { error } => (State::Failed, now, Some(error)),
+        }
+    }
+}
+
 /// How many messages there are, by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {

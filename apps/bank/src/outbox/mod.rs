@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tenure::{Guard, Locks, Result};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use self::jobs::{Cleaned, Jobs};
@@ -50,7 +49,7 @@ pub struct Settings {
     pub batch: u32,
     /// How long a message may be in hand before somebody else takes it. Default 30 s, a lock's ttl.
     pub hold: Duration,
-    /// How long it takes to look again when nothing was due. Default 500 ms; what this process writes is looked for at once.
+    /// How long it takes to look again when nothing was due. Default 500 ms.
     pub pause: Duration,
     /// The pause before the second attempt; it doubles with each. Default 1 s.
     pub first_retry: Duration,
@@ -80,7 +79,6 @@ pub struct Delivery {
     locks: Locks,
     handlers: Vec<Arc<dyn Handler>>,
     settings: Settings,
-    news: Notify,
 }
 
 impl Delivery {
@@ -91,12 +89,7 @@ impl Delivery {
         handlers: Vec<Arc<dyn Handler>>,
         settings: Settings,
     ) -> Self {
-        Delivery { store, locks, handlers, settings, news: Notify::new() }
-    }
-
-    /// Says that something was written, so that it is looked for at once.
-    pub fn wake(&self) {
-        self.news.notify_one();
+        Delivery { store, locks, handlers, settings }
     }
 
     /// Delivers until it is told to end, and finishes what it has in hand then.
@@ -110,10 +103,9 @@ impl Delivery {
                 }
             };
             if delivered == 0 {
-                // Whichever comes first: a notice that is written meanwhile is kept for the next turn.
+                // Whichever comes first.
                 tokio::select! {
                     () = end.cancelled() => {}
-                    () = self.news.notified() => {}
                     () = tokio::time::sleep(self.settings.pause) => {}
                 }
             }

@@ -104,24 +104,13 @@ impl Link for Load {
         Box::pin(async move {
             let keys = [AccountKey::account(draft.from.clone()), AccountKey::account(draft.to.clone())];
             let mut found = books.read(&keys).await?.into_iter();
-            let (Some(from), Some(to)) = (found.next().flatten(), found.next().flatten()) else {
-                return Ok(Err(self::missing(draft, books).await?));
-            };
+            let (from, to) = (found.next().flatten(), found.next().flatten());
+            let Some(from) = from else { return Ok(Err(Declined::UnknownFrom(draft.from.clone()))) };
+            let Some(to) = to else { return Ok(Err(Declined::UnknownTo(draft.to.clone()))) };
             draft.accounts = Some((from, to));
             Ok(Ok(()))
         })
     }
-}
-
-/// Which of the two is not there.
-async fn missing(draft: &Draft, books: &dyn Ledger) -> Result<Declined> {
-    let sender = books.read(&[AccountKey::account(draft.from.clone())]).await?;
-    let is_there = sender.into_iter().flatten().next().is_some();
-    Ok(if is_there {
-        Declined::UnknownTo(draft.to.clone())
-    } else {
-        Declined::UnknownFrom(draft.from.clone())
-    })
 }
 
 impl Link for Fees {

@@ -5,9 +5,8 @@ use tokio_postgres::Row;
 
 use super::Postgres;
 use super::pool::{ask, connection};
-use super::rows::{signed, unsigned};
 use crate::ledger::outbox::{Message, Outbox, Outcome, State, Tally};
-use crate::ledger::{Fut, Timestamp};
+use crate::ledger::{Fut, Timestamp, signed, unsigned};
 
 const MESSAGE: &str =
     "m.id, m.account, m.version, m.operation, m.body, m.state, m.attempts, m.error, m.written_at";
@@ -47,11 +46,7 @@ impl Outbox for Postgres {
             let ids: Vec<i64> = outcomes.iter().map(|(id, _)| signed(*id)).collect();
             let (mut states, mut dues, mut errors) = (Vec::new(), Vec::new(), Vec::new());
             for (_, outcome) in outcomes {
-                let (state, due, error) = match outcome {
-                    Outcome::Delivered => (State::Processed, now, None),
-                    Outcome::Retry { at, error } => (State::Pending, *at, Some(error.as_str())),
-                    Outcome::Dead { error } => (State::Failed, now, Some(error.as_str())),
-                };
+                let (state, due, error) = outcome.standing(now);
                 states.push(state.number());
                 dues.push(due.0);
                 errors.push(error);

@@ -11,10 +11,12 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
 use self::pool::{ask, connection};
-use self::rows::{ACCOUNT, an_account, an_event, signed, unsigned};
+use self::rows::{ACCOUNT, an_account, an_event};
 use self::writer::Writer;
 use super::step::{IdempotencyKey, Posted, Refused, Step};
-use super::{Account, AccountKey, Book, Event, Fut, Ledger, Replayed, Stale, Timestamp, Totals};
+use super::{
+    Account, AccountKey, Book, Event, Fut, Ledger, Replayed, Stale, Timestamp, Totals, signed, unsigned,
+};
 
 const SCHEMA: &str = include_str!("schema.sql");
 /// The key of the lock under which the schema is made: `bank` in letters. Released with its transaction.

@@ -3,7 +3,7 @@
 use tenure::{Error, Result};
 use tokio_postgres::Row;
 
-use crate::ledger::{Account, AccountKey, Book, Event, EventKind, Timestamp};
+use crate::ledger::{Account, AccountKey, Book, Event, EventKind, Timestamp, unsigned};
 
 /// The columns of [`an_account`].
 pub(super) const ACCOUNT: &str =
@@ -44,13 +44,4 @@ fn unknown(column: &str) -> Error {
 /// Keys as two columns.
 pub(super) fn columns(keys: &[AccountKey]) -> (Vec<&'static str>, Vec<&str>) {
     keys.iter().map(|key| (key.book.word(), &*key.id)).unzip()
-}
-
-/// SQL has no unsigned integers; ours stay below 2^63.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub(super) fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }

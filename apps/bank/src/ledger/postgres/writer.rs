@@ -16,11 +16,11 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use super::pool::{ask, connection};
-use super::rows::{ACCOUNT, an_account, columns, signed};
+use super::rows::{ACCOUNT, an_account, columns};
 use crate::ledger::outbox::Notice;
 use crate::ledger::rules::{self, Loaded};
 use crate::ledger::step::{IdempotencyKey, Posted, Refused, StaleWrites, Step};
-use crate::ledger::{Account, AccountKey, Event, SNAPSHOT_EVERY, Timestamp};
+use crate::ledger::{Account, AccountKey, Event, SNAPSHOT_EVERY, Timestamp, signed};
 
 /// How many calls may wait.
 const QUEUE: usize = 4_096;
@@ -76,7 +76,7 @@ async fn run(pool: Pool, mut asked: mpsc::Receiver<Call>, stale: Arc<StaleWrites
         for (steps, answer) in group.drain(..) {
             let own = match &mut answers {
                 Ok(answers) => Ok(answers.by_ref().take(steps.len()).collect()),
-                Err(error) => Err(Error::new(error.kind(), "books", error.to_string())),
+                Err(error) => Err(error.twin()),
             };
             // Whoever asked may have gone.
             let _ = answer.send(own);

@@ -4,9 +4,9 @@ use rusqlite::{Connection, Row, params};
 use tenure::Result;
 use uuid::Uuid;
 
-use super::{Sqlite, signed, unsigned};
+use super::Sqlite;
 use crate::ledger::outbox::{Message, Outbox, Outcome, State, Tally};
-use crate::ledger::{Fut, Timestamp};
+use crate::ledger::{Fut, Timestamp, signed, unsigned};
 
 const MESSAGE: &str =
     "select id, account, version, operation, body, state, attempts, error, written_at from message as m";
@@ -76,11 +76,7 @@ impl Outbox for Sqlite {
 }
 
 fn finish(db: &Connection, id: u64, outcome: &Outcome, now: Timestamp) -> rusqlite::Result<()> {
-    let (state, due, error) = match outcome {
-        Outcome::Delivered => (State::Processed, now, None),
-        Outcome::Retry { at, error } => (State::Pending, *at, Some(error)),
-        Outcome::Dead { error } => (State::Failed, now, Some(error)),
-    };
+    let (state, due, error) = outcome.standing(now);
     let mut end = db.prepare_cached(
         "update message set state = ?2, due_at = ?3, ended_at = ?4, error = ?5 where id = ?1 and state in (0, 3)",
     )?;

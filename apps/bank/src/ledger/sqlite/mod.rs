@@ -17,7 +17,7 @@ use super::rules::{self, Loaded};
 use super::step::{IdempotencyKey, Posted, Refused, StaleWrites, Step};
 use super::{
     Account, AccountKey, Book, Event, EventKind, Fut, Ledger, Replayed, SNAPSHOT_EVERY, Stale, Timestamp,
-    Totals,
+    Totals, signed, unsigned,
 };
 
 const SCHEMA: &str = include_str!("schema.sql");
@@ -298,13 +298,4 @@ impl FromSql for EventKind {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         EventKind::of(value.as_str()?).ok_or(FromSqlError::InvalidType)
     }
-}
-
-/// SQL has no unsigned integers; ours stay below 2^63.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }
