@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use tenure::{Locks, Result, Settings};
 use tenure_server::stores::{self, Stores};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::Accounts;
 use crate::config::Config;
 use crate::ledger::{Postgres, Sqlite, Store};
 use crate::outbox::{self, Delivery, Jobs, Journal};
+use crate::projector::Projector;
+use crate::reads::{Reads, SharedLevel, Watched};
 use crate::transfers::{Chain, Transfers};
 use crate::wallets::{Books, Redis, Teller, Wallets};
 
@@ -26,6 +30,12 @@ pub struct Bank {
     pub store: Arc<dyn Store>,
     /// The locks.
     pub locks: Locks,
+    /// Commands on accounts.
+    pub accounts: Accounts,
+    /// Reads of accounts.
+    pub reads: Reads,
+    /// The summaries of accounts.
+    pub projector: Arc<Projector>,
     /// Transfers between accounts.
     pub transfers: Transfers,
     /// Withdrawals from wallets.
@@ -56,14 +66,38 @@ impl Bank {
         let mut settings = Settings::default();
         settings.ttl = Duration::from_millis(config.lock_ttl_ms);
         let locks = stores.connect(&data.join("locks"), settings).await?;
-        let bank = Bank::over(books, locks, config);
+        let shared = stores.redis.clone().map(|url| SharedLevel { url, prefix: config.key_prefix.clone() });
+        let bank = Bank::over(books, locks, shared, config)?;
         let Some(url) = &stores.redis else { return Ok(bank) };
         let wallets = Redis::open(url, bank.config.key_prefix.as_str())?;
         Ok(bank.with_wallets(Arc::new(wallets)))
     }
 
-    /// A bank over these books and locks, with the wallets in the books.
-    pub fn over(store: Arc<dyn Store>, locks: Locks, config: Config) -> Self {
+    /// A bank over these books and locks, with the wallets in the books, whose instances share what they cache where there is a level for it.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the URL of the shared level is none.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, with a shared level.
+    pub fn over(
+        books: Arc<dyn Store>,
+        locks: Locks,
+        shared: Option<SharedLevel>,
+        config: Config,
+    ) -> Result<Self> {
+        let reads = Reads::start(Arc::clone(&books), locks.clone(), config.reads, shared)?;
+        let news = Arc::<Notify>::default();
+        // Whoever writes, writes through this one.
+        let store: Arc<dyn Store> = Arc::new(Watched::over(books, reads.clone(), Arc::clone(&news)));
+        let accounts = Accounts::new(
+            Arc::clone(&store),
+            reads.clone(),
+            locks.clone(),
+            config.lock_wait(),
+            config.accounts,
+        );
+        let projector = Arc::new(Projector::new(Arc::clone(&store)));
         let chain = Chain::new(config.fees);
         let transfers =
             Transfers::new(Arc::clone(&store), locks.clone(), chain, config.lock_wait(), &config.fee_account);
@@ -72,11 +106,13 @@ impl Bank {
         let delivery = Delivery::new(
             Arc::clone(&store),
             locks.clone(),
-            vec![Arc::new(Journal)],
+            vec![Arc::new(Journal), projector.clone()],
             outbox::Settings::default(),
+            news,
         );
         let jobs = Jobs::new(Arc::clone(&store), locks.clone());
-        Bank { store, locks, transfers, teller, delivery: Arc::new(delivery), jobs: Arc::new(jobs), config }
+        let (delivery, jobs) = (Arc::new(delivery), Arc::new(jobs));
+        Ok(Bank { store, locks, accounts, reads, projector, transfers, teller, delivery, jobs, config })
     }
 
     /// With its wallets elsewhere.

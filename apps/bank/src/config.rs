@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use tenure::{Error, Result};
 
 use crate::amount::Cents;
 use crate::transfers::Fees;
+use crate::{accounts, reads};
 
 /// The file of `--config`: TOML.
 #[derive(Debug, Default, Deserialize)]
@@ -41,6 +42,10 @@ pub struct Config {
     pub fees: Fees,
     /// The account that takes the fees in. Default `fees`.
     pub fee_account: String,
+    /// How accounts are changed.
+    pub accounts: accounts::Settings,
+    /// How accounts are read.
+    pub reads: reads::Settings,
 }
 
 impl Default for Config {
@@ -52,6 +57,8 @@ impl Default for Config {
             lock_ttl_ms: 30_000,
             fees: Fees::default(),
             fee_account: "fees".to_owned(),
+            accounts: accounts::Settings::default(),
+            reads: reads::Settings::default(),
         }
     }
 }
@@ -84,6 +91,16 @@ impl Config {
     pub fn lock_wait(&self) -> Duration {
         Duration::from_millis(self.lock_wait_ms)
     }
+}
+
+/// A time in whole milliseconds.
+pub(crate) fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+/// A time in whole seconds.
+pub(crate) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_secs)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! withdrawn, and [`outbox`] tells of it. Locks keep people from getting into each other's way; that nothing is lost when one
 //! fails all the same is the ledger's doing, by versions and fencing tokens.
 
+pub mod accounts;
 mod amount;
 mod bank;
 mod config;
@@ -12,6 +13,8 @@ pub mod ledger;
 pub mod load;
 pub mod names;
 pub mod outbox;
+pub mod projector;
+pub mod reads;
 pub mod transfers;
 pub mod wallets;
 

@@ -13,6 +13,7 @@ const MAX_FUNCTION: usize = 70;
 /// among them: await a signal, or ask until a deadline.
 const SLEEPERS: &[(&str, &str)] = &[
     ("apps/bank/tests/it/outbox.rs", "asks the books again until what it waits for is written there"),
+    ("apps/bank/tests/it/stores.rs", "asks a bank again until it answers what is waited for"),
     ("apps/bank/tests/it/storm/mod.rs", "a stop has to outlast a lease, and deaths come at random moments"),
     ("crates/tenure-server/tests/it/limits.rs", "a connection is idle while nothing happens on it"),
     ("crates/tenure/tests/it/processes.rs", "looks again at a file that other processes count in"),

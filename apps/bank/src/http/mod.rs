@@ -1,6 +1,7 @@
 //! The bank's API: each part of it in a file of its own, all on one port.
 
 mod body;
+mod cqrs;
 mod health;
 mod idempotency;
 mod outbox;
@@ -9,11 +10,11 @@ mod wallets;
 
 use std::sync::{Arc, OnceLock};
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -41,6 +42,7 @@ pub fn router(bank: &Arc<Bank>, config: tenure_server::Config) -> Router {
         .fallback(async || transfers::no_route())
         .layer(limit)
         .with_state(Arc::clone(bank))
+        .layer(Extension(cqrs::LockServer(locks.clone())))
         .nest_service("/tenure", locks)
 }
 
@@ -50,6 +52,7 @@ fn routes() -> OpenApiRouter<Arc<Bank>> {
         .merge(transfers::routes())
         .merge(wallets::routes())
         .merge(outbox::routes())
+        .merge(cqrs::routes())
 }
 
 async fn docs() -> Html<&'static str> {

@@ -9,6 +9,7 @@ use tenure::{FencingToken, Result};
 use super::outbox::{Message, Notice, Outbox, Outcome, State, Tally};
 use super::rules::{self, Loaded};
 use super::step::{IdempotencyKey, Posted, Refusal, Refused, StaleWrites, Step};
+use super::summary::{Summaries, Summary};
 use super::{Account, AccountKey, Book, Event, Fut, Ledger, Replayed, Stale, Timestamp, Totals};
 
 /// Books that live as long as the process. Keeps all events: for tests, measurements and trying out.
@@ -24,6 +25,7 @@ struct Books {
     streams: HashMap<AccountKey, Vec<Event>>,
     keys: HashMap<Arc<str>, (Arc<str>, Posted, Timestamp)>,
     letters: BTreeMap<u64, Letter>,
+    summaries: HashMap<AccountKey, Summary>,
     /// Those that are neither delivered nor given up.
     open: BTreeSet<u64>,
     last: u64,
@@ -280,5 +282,22 @@ impl Outbox for Memory {
         let of_state = books.letters.iter().filter(|(_, letter)| letter.state == state);
         let found = of_state.take(limit as usize).filter_map(|(id, _)| books.message(*id)).collect();
         Box::pin(std::future::ready(Ok(found)))
+    }
+}
+
+impl Summaries for Memory {
+    fn summaries<'a>(&'a self, keys: &'a [AccountKey]) -> Fut<'a, Result<Vec<Option<Summary>>>> {
+        let books = self.books.lock();
+        let found = keys.iter().map(|key| books.summaries.get(key).cloned()).collect();
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn replace_summary(&self, summary: Summary, expected: u64) -> Fut<'_, Result<bool>> {
+        let mut books = self.books.lock();
+        let version = books.summaries.get(&summary.key).map_or(0, |known| known.version);
+        if version == expected {
+            books.summaries.insert(summary.key.clone(), summary);
+        }
+        Box::pin(std::future::ready(Ok(version == expected)))
     }
 }

@@ -13,11 +13,13 @@ mod postgres;
 mod rules;
 mod sqlite;
 mod step;
+mod summary;
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tenure::{FencingToken, Result};
 
 pub use memory::Memory;
@@ -26,14 +28,15 @@ pub use outbox::{Message, Notice, Outbox, Outcome, State, Tally};
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 pub use step::{Action, Balance, Entry, IdempotencyKey, Posted, Refusal, Refused, Step};
+pub use summary::{Flow, Next, Summaries, Summary, UnknownWord};
 
 /// A future of a store.
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A store with both its sides.
-pub trait Store: Ledger + Outbox {}
+/// A store with all its sides.
+pub trait Store: Ledger + Outbox + Summaries {}
 
-impl<T: Ledger + Outbox> Store for T {}
+impl<T: Ledger + Outbox + Summaries> Store for T {}
 
 /// The books of the bank.
 ///
@@ -96,7 +99,7 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 pub const SNAPSHOT_EVERY: u64 = 100;
 
 /// Which book an account is in. The books do not mix: a wallet is in whole units, an account in hundredths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Book {
     /// Accounts of customers, and the account of the fees; in minor units.
     Accounts,
@@ -119,7 +122,7 @@ impl Book {
 }
 
 /// The name of an account: any text of its book.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AccountKey {
     /// Which book it is in.
     pub book: Book,
@@ -139,6 +142,14 @@ impl AccountKey {
     }
 }
 
+impl AccountKey {
+    /// The key that is written so.
+    pub(crate) fn of_text(text: &str) -> Option<Self> {
+        let (book, id) = text.split_once(':')?;
+        Some(AccountKey { book: Book::of(book)?, id: id.into() })
+    }
+}
+
 impl fmt::Display for AccountKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.book.word(), self.id)
@@ -146,7 +157,7 @@ impl fmt::Display for AccountKey {
 }
 
 /// An account as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// What it is called.
     pub key: AccountKey,
@@ -167,7 +178,7 @@ pub struct Account {
 }
 
 /// Something that happened to an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Which account.
     pub key: AccountKey,
@@ -188,7 +199,7 @@ pub struct Event {
 }
 
 /// What can happen to an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EventKind {
     /// It was opened.
     Opened,
@@ -267,7 +278,7 @@ pub struct Stale {
 }
 
 /// A moment of the wall clock, in milliseconds since 1970: for people, never for verdicts about locks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {

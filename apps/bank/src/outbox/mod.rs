@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tenure::{Guard, Locks, Result};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use self::jobs::{Cleaned, Jobs};
@@ -49,7 +50,7 @@ pub struct Settings {
     pub batch: u32,
     /// How long a message may be in hand before somebody else takes it. Default 30 s, a lock's ttl.
     pub hold: Duration,
-    /// How long it takes to look again when nothing was due. Default 500 ms.
+    /// How long it takes to look again when nothing was due and nobody told of news. Default 500 ms.
     pub pause: Duration,
     /// The pause before the second attempt; it doubles with each. Default 1 s.
     pub first_retry: Duration,
@@ -79,17 +80,20 @@ pub struct Delivery {
     locks: Locks,
     handlers: Vec<Arc<dyn Handler>>,
     settings: Settings,
+    news: Arc<Notify>,
 }
 
 impl Delivery {
     /// A delivery to all of `handlers`, in this order: a message is delivered when all of them have taken it in.
+    /// What is told to `news` is looked for at once.
     pub fn new(
         store: Arc<dyn Store>,
         locks: Locks,
         handlers: Vec<Arc<dyn Handler>>,
         settings: Settings,
+        news: Arc<Notify>,
     ) -> Self {
-        Delivery { store, locks, handlers, settings }
+        Delivery { store, locks, handlers, settings, news }
     }
 
     /// Delivers until it is told to end, and finishes what it has in hand then.
@@ -106,6 +110,7 @@ impl Delivery {
                 // Whichever comes first.
                 tokio::select! {
                     () = end.cancelled() => {}
+                    () = self.news.notified() => {}
                     () = tokio::time::sleep(self.settings.pause) => {}
                 }
             }

@@ -156,13 +156,17 @@ impl Teller {
     /// The lock keeps out who takes it, the version those who do not, and the token a holder that has stalled and lost it. Waits
     /// 250 ms at most; the lock stays with this process while nobody else wants it.
     pub async fn locked(&self, order: &Order) -> Result<Withdrawal> {
-        let lock = self.locks.lock(order.user.lock()).sticky(true);
-        let Some(guard) = lock.try_acquire_for(PATIENCE).await? else {
+        let lock = order.user.lock();
+        let Some(guard) = self.locks.lock(&lock).sticky(true).try_acquire_for(PATIENCE).await? else {
             add(&self.counted.locks_busy);
             return Ok(Withdrawal { outcome: Outcome::Busy, attempts: 0 });
         };
         for attempts in 1..=self.tries {
             let answer = self.attempt(order, &guard).await?;
+            if answer == Err(Refusal::Missing) {
+                self.give_back(guard, &lock).await;
+                return Ok(Withdrawal { outcome: Outcome::Missing, attempts });
+            }
             if answer != Err(Refusal::Conflict) {
                 return Ok(Withdrawal { outcome: outcome(answer), attempts });
             }
@@ -201,6 +205,16 @@ impl Teller {
             add(&self.counted.stale_refusals);
         }
         Ok(answer)
+    }
+
+    /// Gives the lock of a wallet that is not there back to the store: what nobody has is not kept.
+    async fn give_back(&self, guard: Guard, lock: &str) {
+        drop(guard);
+        // The lease has stayed in the process, unless somebody there waits for it. Who takes it without letting it stay takes it along.
+        if let Ok(Some(guard)) = self.locks.lock(lock).sticky(false).try_acquire().await {
+            // What fails is ended by its ttl.
+            let _ = guard.release().await;
+        }
     }
 
     /// Writes on what was read. What that rules out is not even tried, unless it may be the repetition of something done.

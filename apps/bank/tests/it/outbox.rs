@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use bank::ledger::{AccountKey, Action, Entry, Fut, Message, Notice, State, Step, Store};
 use bank::outbox::{Cleaned, Delivery, Handler, Jobs, Settings, Undelivered};
+use bank::reads::{Reads, Watched};
 use parking_lot::Mutex;
 use tenure::{Locks, Once};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::stores;
@@ -40,8 +42,7 @@ fn settings() -> Settings {
 }
 
 fn delivery(store: &Arc<dyn Store>, locks: &Locks, ear: &Arc<Ear>) -> Delivery {
-    let handlers: Vec<Arc<dyn Handler>> = vec![Arc::<Ear>::clone(ear)];
-    Delivery::new(Arc::clone(store), locks.clone(), handlers, settings())
+    Delivery::new(Arc::clone(store), locks.clone(), vec![Arc::<Ear>::clone(ear)], settings(), Arc::default())
 }
 
 async fn write(store: &dyn Store, accounts: usize, deposits: usize) {
@@ -89,6 +90,34 @@ async fn several_instances_deliver_each_event_in_the_order_of_its_account() {
             assert!(versions.map(|(_, version)| *version).eq(1..=10), "{}", store.store());
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_this_process_writes_is_delivered_without_a_pause() {
+    let books: Arc<dyn Store> = Arc::new(bank::ledger::Memory::default());
+    let (locks, ear, news) = (Locks::memory(), Arc::new(Ear::default()), Arc::<Notify>::default());
+    let mut settings = settings();
+    settings.pause = Duration::from_secs(3_600);
+    let handlers: Vec<Arc<dyn Handler>> = vec![Arc::<Ear>::clone(&ear)];
+    let delivery = Delivery::new(Arc::clone(&books), locks.clone(), handlers, settings, Arc::clone(&news));
+    let end = CancellationToken::new();
+    let running = tokio::spawn({
+        let end = end.clone();
+        async move { delivery.run(end).await }
+    });
+    let reads = Reads::start(Arc::clone(&books), locks, bank::reads::Settings::default(), None).unwrap();
+    let store = Watched::over(books, reads, news);
+    for written in 1..=3 {
+        write(&store, written, 0).await;
+        let told = async {
+            while ear.heard.lock().len() < written {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), told).await.unwrap();
+    }
+    end.cancel();
+    running.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

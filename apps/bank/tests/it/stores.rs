@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bank::ledger::{Memory, Postgres, Sqlite, Store};
 use bank::{Bank, Config, Work};
@@ -169,6 +170,20 @@ impl Served {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(self.client.get(format!("http://{}{path}", self.address))).await
+    }
+
+    /// What is answered as soon as it is what was waited for: the bank goes on beside a test.
+    pub(crate) async fn until(&self, path: &str, is_it: impl Fn(&Answer) -> bool) -> Answer {
+        let mut last = None;
+        for _ in 0..3_000 {
+            let answer = self.get(path).await;
+            if is_it(&answer) {
+                return answer;
+            }
+            last = Some(answer);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{path} went on answering {last:?}");
     }
 
     /// Posts a body as it stands.

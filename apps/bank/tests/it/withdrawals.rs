@@ -111,6 +111,7 @@ async fn what_cannot_be_right_is_refused_and_leaves_no_trace() {
                 let refused = wrong("amount must be an integer of 64 bits");
                 assert_eq!(withdraw(&bank, way, "u1", amount).await, refused, "{amount}");
             }
+            assert_eq!(withdraw(&bank, way, "nobody", "5").await.status, 404);
             assert_eq!(post(&bank, &format!("{way}?userId=u1")).await, wrong("amount is required"));
             assert_eq!(post(&bank, &format!("{way}?amount=5")).await, wrong("userId is required"));
             assert_eq!(withdraw(&bank, way, "%FF", "5").await, wrong("userId must be UTF-8"));
@@ -236,7 +237,9 @@ async fn an_optimist_whom_others_are_always_ahead_of_gives_up_after_so_many_atte
     };
     let mut config = Config::default();
     config.max_retries = 3;
-    let bank = Bank::over(store.clone(), Locks::memory(), config).with_wallets(Meddling::with(&books, ahead));
+    let bank = Bank::over(store.clone(), Locks::memory(), None, config)
+        .unwrap()
+        .with_wallets(Meddling::with(&books, ahead));
     let bank = Served::of(bank).await;
     init(&bank, "u1", 10).await;
     assert_eq!(withdraw(&bank, WATCH, "u1", "1").await, answer(200, r#"{"status":"conflict","attempt":3}"#));

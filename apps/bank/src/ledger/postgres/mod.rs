@@ -3,6 +3,7 @@
 mod letters;
 mod pool;
 mod rows;
+mod summaries;
 mod writer;
 
 use deadpool_postgres::Pool;

@@ -61,3 +61,12 @@ create table if not exists bank.idempotency (
     at      bigint not null
 );
 create index if not exists idempotency_age on bank.idempotency (at);
+
+-- body: the summary as JSON.
+create table if not exists bank.summary (
+    book    text   not null,
+    id      text   not null,
+    version bigint not null,
+    body    text   not null,
+    primary key (book, id)
+) with (fillfactor = 70);

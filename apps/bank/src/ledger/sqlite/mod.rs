@@ -2,6 +2,7 @@
 
 mod file;
 mod letters;
+mod summaries;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -59,3 +59,12 @@ create table if not exists idempotency (
     at      integer not null
 ) strict, without rowid;
 create index if not exists idempotency_age on idempotency (at);
+
+-- body: the summary as JSON.
+create table if not exists summary (
+    book    text    not null,
+    id      text    not null,
+    version integer not null,
+    body    text    not null,
+    primary key (book, id)
+) strict, without rowid;
