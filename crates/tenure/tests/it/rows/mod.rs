@@ -9,7 +9,7 @@ mod within;
 use tenure::Clock;
 use tenure_testkit::{Client, PostgresServer};
 
-use crate::patience::{in_time, pass};
+use crate::patience::{in_time, pass, rounds};
 use crate::stands::postgres;
 
 /// The URL of a database of rows on the server that the tests share.
@@ -21,6 +21,14 @@ fn url(database: &str) -> String {
 async fn client(url: &str) -> Client {
     let clock = Clock::system();
     Client::new(tenure::postgres::connect(url, clock).await.expect("the server is there"), clock)
+}
+
+/// A connection of an application, which knows nothing of locks.
+async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) =
+        tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("the server is there");
+    tokio::spawn(connection);
+    client
 }
 
 /// What SQL answers, without blocking the runtime.
