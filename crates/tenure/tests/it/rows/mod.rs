@@ -3,13 +3,14 @@
 
 mod churn;
 mod crashes;
+mod leftovers;
 mod losses;
 mod within;
 
 use tenure::Clock;
 use tenure_testkit::{Client, PostgresServer};
 
-use crate::patience::{in_time, pass, rounds};
+use crate::patience::{in_time, pass, rounds, until};
 use crate::stands::postgres;
 
 /// The URL of a database of rows on the server that the tests share.
