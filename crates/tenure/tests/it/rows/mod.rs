@@ -5,6 +5,7 @@ mod churn;
 mod crashes;
 mod leftovers;
 mod losses;
+mod tls;
 mod within;
 
 use tenure::Clock;
