@@ -1,15 +1,14 @@
 //! `tenure serve`: the settings of the server from options, environment and file, and its life.
 
-use std::fs;
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use tenure::{Error, Locks, Result, Settings};
-use tenure_server::Config;
+use tenure_server::stores::{self, Stores};
+use tenure_server::{Config, Signals, settings};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::ServeArgs;
@@ -44,7 +43,7 @@ enum Store {
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) async fn serve(url: Option<&str>, args: &ServeArgs) -> anyhow::Result<Code> {
-    let file = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
+    let file = args.config.as_deref().map(settings::read::<File>).transpose()?.unwrap_or_default();
     let plan = plan(url, args, file)?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let stderr = std::io::stderr;
@@ -54,8 +53,7 @@ pub(crate) async fn serve(url: Option<&str>, args: &ServeArgs) -> anyhow::Result
         .with_writer(stderr)
         .init();
     // Before anything is said to be served: a signal that comes early is not missed.
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let signals = Signals::listen()?;
     let listener = TcpListener::bind(plan.listen).await.map_err(|error| {
         let address = plan.listen;
         Error::unavailable("listen", format!("cannot listen address={address}")).with_source(error)
@@ -64,14 +62,7 @@ pub(crate) async fn serve(url: Option<&str>, args: &ServeArgs) -> anyhow::Result
     let config = Config::default();
     let app = tenure_server::router(&locks, config.clone());
     tracing::info!("listening on http://{}", listener.local_addr()?);
-    let told = async move {
-        // Either will do.
-        tokio::select! {
-            _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
-            _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
-        }
-    };
-    let served = tenure_server::serve(listener, app, config, told).await;
+    let served = tenure_server::serve(listener, app, config, signals.told()).await;
     locks.close(store::CLOSE_WITHIN).await;
     served?;
     Ok(Code::OK)
@@ -80,27 +71,17 @@ pub(crate) async fn serve(url: Option<&str>, args: &ServeArgs) -> anyhow::Result
 async fn connect(store: &Store) -> Result<Locks> {
     let url = match store {
         Store::Url(url) => Some(store::for_server(url)),
-        Store::Dir(dir) => Some(store::file_url(dir)?),
+        Store::Dir(dir) => Some(stores::file_url(dir)?),
         Store::Default => None,
     };
     let locks = store::connect(url.as_deref(), Settings::default()).await?;
     let caps = locks.provider().caps();
-    match caps.provider {
-        "postgres" if !caps.outlives_process => {
-            let what = "the locks of this database are advisory, which end with the process that serves them; use another \
-                database with ?mode=rows, or stop all processes that lock here and change tenure.meta as docs/postgres.md says";
-            return Err(Error::invalid("url", what));
-        }
-        "http" => tracing::info!("Distributed locks: another tenure server"),
-        "redis" => tracing::info!("Distributed locks: Redis provider (high-performance mode)"),
-        "postgres" => tracing::info!("Distributed locks: PostgreSQL rows (using existing database)"),
-        provider => {
-            tracing::info!("Distributed locks: embedded provider (this process)");
-            if provider == "memory" {
-                tracing::warn!("the locks are in memory: all of them end with this process");
-            }
-        }
+    if caps.provider == "postgres" && !caps.outlives_process {
+        let what = "the locks of this database are advisory, which end with the process that serves them; use another \
+            database with ?mode=rows, or stop all processes that lock here and change tenure.meta as docs/postgres.md says";
+        return Err(Error::invalid("url", what));
     }
+    stores::announce(&locks);
     Ok(locks)
 }
 
@@ -126,37 +107,17 @@ fn plan(url: Option<&str>, args: &ServeArgs, file: File) -> Result<Plan> {
             (Some(dir), None) => Store::Dir(dir),
             (None, Some(url)) => Store::Url(url),
             (None, None) => {
-                let set = |name| std::env::var(name).ok();
-                of_environment(set("REDIS_URL"), set("DATABASE_URL")).map_or(Store::Default, Store::Url)
+                Stores::of_environment().url().map_or(Store::Default, |url| Store::Url(url.to_owned()))
             }
         },
     };
     Ok(Plan { listen, store })
 }
 
-/// The store of an application that names no other: its Redis, else its database, where that is PostgreSQL. A blank one counts
-/// as none.
-fn of_environment(redis: Option<String>, database: Option<String>) -> Option<String> {
-    let named = |url: &String| !url.trim().is_empty();
-    let is_postgres = |url: &String| url.starts_with("postgres://") || url.starts_with("postgresql://");
-    redis.filter(named).or_else(|| database.filter(is_postgres))
-}
-
-fn read(path: &Path) -> Result<File> {
-    let shown = path.display();
-    let text = fs::read_to_string(path).map_err(|error| {
-        Error::invalid("config", format!("cannot read the file path={shown}")).with_source(error)
-    })?;
-    // The parser's own words would quote the line, which may have a password in its URL.
-    toml::from_str(&text).map_err(|error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        Error::invalid("config", format!("{} path={shown} line={line}", error.message()))
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn args(listen: Option<&str>, data: Option<&str>) -> ServeArgs {
@@ -202,7 +163,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tenure.toml");
         fs::write(&path, "listen = '127.0.0.1:1'\nurl = redis://:secret@host").unwrap();
-        let said = read(&path).unwrap_err().to_string();
+        let said = settings::read::<File>(&path).unwrap_err().to_string();
         assert!(said.contains("line=2") && !said.contains("secret"), "{said}");
     }
 }

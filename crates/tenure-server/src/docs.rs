@@ -23,10 +23,12 @@ pub(crate) async fn openapi_json() -> Response {
 ))]
 pub(crate) async fn docs() -> Html<&'static str> {
     static PAGE: OnceLock<String> = OnceLock::new();
-    Html(PAGE.get_or_init(|| {
-        let document = serde_json::to_value(crate::openapi()).expect("the document is plain data");
-        page(&document)
-    }))
+    Html(PAGE.get_or_init(|| page(&crate::openapi())))
+}
+
+/// The description of an API as a page for people: no scripts, nothing from elsewhere.
+pub fn page(document: &utoipa::openapi::OpenApi) -> String {
+    written(&serde_json::to_value(document).expect("the document is plain data"))
 }
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\
@@ -35,7 +37,7 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;mar
     vertical-align:top;padding:.2rem .8rem .2rem 0;border-bottom:1px solid #8884}h2{margin-top:2.5rem}\
     h3 code{font-size:1rem}";
 
-fn page(document: &Value) -> String {
+fn written(document: &Value) -> String {
     let mut html = String::from("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">");
     let title = text(document, "/info/title");
     push(&mut html, format_args!("<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>"));

@@ -70,8 +70,8 @@ impl Error {
     }
 
     /// Another of the same, without its cause: what failed as a whole failed for each of its parts.
-    #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
-    pub(crate) fn twin(&self) -> Self {
+    #[must_use]
+    pub fn twin(&self) -> Self {
         Error::new(self.kind, self.operation, self.what.clone())
     }
 

@@ -12,6 +12,8 @@ const MAX_FUNCTION: usize = 70;
 /// Tests that may sleep, with what the sleep is for. A sleep that waits for something to have happened is not
 /// among them: await a signal, or ask until a deadline.
 const SLEEPERS: &[(&str, &str)] = &[
+    ("apps/bank/tests/it/outbox.rs", "asks the books again until what it waits for is written there"),
+    ("apps/bank/tests/it/storm/mod.rs", "a stop has to outlast a lease, and deaths come at random moments"),
     ("crates/tenure-server/tests/it/limits.rs", "a connection is idle while nothing happens on it"),
     ("crates/tenure/tests/it/processes.rs", "looks again at a file that other processes count in"),
     ("crates/tenure/tests/it/file.rs", "a waiter asks again when the store has said that the lease runs out"),

@@ -1,0 +1,92 @@
+//! Connections to the database.
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use tenure::{Error, Result};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How many connections a process has at most: one writes, the others read.
+const CONNECTIONS: usize = 8;
+/// How long a connection may be waited for, and an answer of the database.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A pool over `url`, which nothing was asked of yet.
+///
+/// # Errors
+/// `InvalidInput` when the URL is none; it is not shown, since it may have a password.
+pub(super) fn pool(url: &str) -> Result<Pool> {
+    let mut config = Config::from_str(url)
+        .map_err(|_| Error::invalid("database", "the URL of the database is none that PostgreSQL knows"))?;
+    if config.get_application_name().is_none() {
+        config.application_name("bank");
+    }
+    config.connect_timeout(PATIENCE).tcp_user_timeout(2 * PATIENCE).keepalives_idle(PATIENCE);
+    let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = match config.get_ssl_mode() {
+        // A certificate that nobody could check proves nothing: encrypted means verified.
+        SslMode::Require => Manager::from_config(config, tls()?, fast),
+        _ => Manager::from_config(config, NoTls, fast),
+    };
+    let pool = Pool::builder(manager)
+        .max_size(CONNECTIONS)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(PATIENCE))
+        .create_timeout(Some(PATIENCE))
+        .recycle_timeout(Some(PATIENCE))
+        .build();
+    pool.map_err(|error| Error::internal("database", "the pool cannot be built").with_source(error))
+}
+
+fn tls() -> Result<MakeRustlsConnect> {
+    let mut trusted = rustls::RootCertStore::empty();
+    trusted.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(ring)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::internal("database", "no version of TLS").with_source(error))?
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
+
+pub(super) async fn connection(pool: &Pool) -> Result<Object> {
+    pool.get().await.map_err(|error| {
+        // The pool's own words for a refusal say nothing of the database's.
+        let what = match &error {
+            deadpool_postgres::PoolError::Backend(error) => {
+                format!("the database refuses error={}", told(error))
+            }
+            _ => "the database cannot be reached".to_owned(),
+        };
+        Error::unavailable("books", what).with_source(error)
+    })
+}
+
+/// Waits for what the database answers, not longer than is decent. After a failure the connection is not used again.
+pub(super) async fn ask<T>(
+    connection: Object,
+    asking: impl AsyncFnOnce(&Object) -> Result<T, tokio_postgres::Error>,
+) -> Result<T> {
+    let answered = tokio::time::timeout(PATIENCE, asking(&connection)).await;
+    let error = match answered {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => failed(error),
+        Err(_) => Error::unavailable("books", "the database does not answer"),
+    };
+    drop(Object::take(connection));
+    Err(error)
+}
+
+pub(super) fn failed(error: tokio_postgres::Error) -> Error {
+    Error::unavailable("books", format!("the database refuses error={}", told(&error))).with_source(error)
+}
+
+/// What the server said, without the values that were sent.
+fn told(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |said| said.message().to_owned())
+}
