@@ -3,6 +3,7 @@
 mod cargo;
 mod figures;
 mod guarantees;
+mod network;
 mod packages;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ const USAGE: &str = "\
 usage: cargo xtask <task>
 
   test           installs what the tests need, then runs them all
-  soak [rounds]  runs the tests again and again with new seeds (default 20 times)
+  soak [rounds]  runs the tests again and again with new seeds (default 20 times), then one that needs a network of its own
   guarantees     names the tests of the conformance suite in docs/guarantees.md
   bench [quick]  runs the benches and writes their tables to docs/performance.md (quick: prints, writes nothing)";
 
@@ -76,6 +77,7 @@ fn soak(root: &Path, rounds: u32) -> Result<&'static str> {
         let heading = format!("round {round} of {rounds}");
         cargo::run(root, &heading, &["test", "--workspace", "--tests", "--release"], &test_threads())?;
     }
+    network::run(root)?;
     Ok("all rounds passed")
 }
 

@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Watch(WatchArgs),
     /// Ask a holder for its lease, or end it.
     Release(ReleaseArgs),
+    /// Say what the convention has against names.
+    Lint(LintArgs),
     /// Print the completions of a shell.
     Completions {
         /// For which shell.
@@ -164,6 +166,16 @@ pub(crate) struct ReleaseArgs {
     /// End it at once, while its holder may still believe in it; only fencing protects from what that still does
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// Say what the convention has against names.
+///
+/// By convention a name is {entity}:{operation}:{id}, in lower case and under 100 characters. Stores take others too.
+#[derive(Debug, Args)]
+pub(crate) struct LintArgs {
+    /// The names [default: the lines of stdin]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
 }
 
 /// A span of time as people write it: `500ms`, `2s`, `5m`, `1h`, `1h 30m`.

@@ -7,7 +7,7 @@ use tenure::{Error, ErrorKind};
 /// An exit code.
 ///
 /// The numbers are those of `sysexits.h`, so that they stay clear of a command's own small ones.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Code(pub(crate) u8);
 
 impl Code {
@@ -15,6 +15,8 @@ impl Code {
     pub(crate) const OK: Code = Code(0);
     /// `release` found nothing to release.
     pub(crate) const NOTHING: Code = Code(1);
+    /// `lint` has something to say of a name.
+    pub(crate) const ADVICE: Code = Code(1);
     /// The call is wrong, and nothing was changed.
     pub(crate) const USAGE: Code = Code(64);
     /// The store could not be asked.

@@ -3,6 +3,7 @@
 mod args;
 mod exit;
 mod holder;
+mod lint;
 mod list;
 mod release;
 mod row;
@@ -51,6 +52,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Code> {
         Command::Watch(args) => wait_for(watch::watch(url, &args)),
         Command::Release(args) => wait_for(release::release(url, &args)),
         Command::Serve(args) => wait_for(serve::serve(url, &args)),
+        Command::Lint(args) => lint::lint(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tenure", &mut io::stdout());
             Ok(Code::OK)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -70,6 +70,13 @@ impl Home {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Copies a file for the account alone.
+    pub(crate) fn keep_secret(&self, from: &Path, to: &Path) {
+        fs::copy(from, to).expect("a file can be copied");
+        fs::set_permissions(to, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        self.account.give(to);
     }
 
     /// Runs a command to its end, as the account.

@@ -6,6 +6,7 @@
 
 pub mod browser;
 pub mod cancel;
+pub mod certificates;
 pub mod client;
 pub mod conformance;
 pub mod counter;

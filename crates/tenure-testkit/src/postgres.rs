@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::certificates::Certified;
 use crate::daemon::{Account, Home, free_port, launch};
 use crate::process::signal;
 
@@ -43,6 +44,7 @@ const SETTINGS: &[&str] = &[
 pub struct PostgresConfig {
     lines: Vec<String>,
     access: Option<String>,
+    tls: Option<Certified>,
 }
 
 impl PostgresConfig {
@@ -58,6 +60,12 @@ impl PostgresConfig {
         self
     }
 
+    /// Lets in who comes encrypted too, and shows this certificate.
+    pub fn tls(mut self, certified: &Certified) -> Self {
+        self.tls = Some(certified.clone());
+        self
+    }
+
     /// Starts a server and waits until it accepts connections.
     ///
     /// # Panics
@@ -69,6 +77,12 @@ impl PostgresConfig {
         if let Some(access) = &self.access {
             let lines = format!("local all postgres trust\n{access}\n");
             fs::write(data.join("pg_hba.conf"), lines).expect("the rules can be written");
+        }
+        if let Some(tls) = &self.tls {
+            // It must be able to read them, and takes no key that others can.
+            for (file, name) in [(&tls.certificate, "server.crt"), (&tls.key, "server.key")] {
+                home.keep_secret(file, &data.join(name));
+            }
         }
         for _ in 0..TRIES {
             let port = free_port();
@@ -93,6 +107,7 @@ impl PostgresConfig {
         lines.push("listen_addresses = '127.0.0.1'".to_owned());
         lines.push(format!("port = {port}"));
         lines.push(format!("unix_socket_directories = '{}'", home.display()));
+        lines.extend(self.tls.iter().map(|_| "ssl = on".to_owned()));
         lines.extend_from_slice(&self.lines);
         let file = home.join("data/postgresql.auto.conf");
         fs::write(file, lines.join("\n") + "\n").expect("the configuration can be written");

@@ -4,6 +4,7 @@
 //! [`Child::start`] it plays the role that the environment names.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -42,7 +43,21 @@ impl Child {
     /// # Panics
     /// When no process can be started.
     pub fn start(test: &str, role: &str, argument: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().expect("the test knows its binary"))
+        Child::play(Command::new(binary()), test, role, argument)
+    }
+
+    /// As [`start`](Self::start), in a network namespace of its own, where there is nothing.
+    ///
+    /// # Panics
+    /// When this process may not make one.
+    pub fn start_apart(test: &str, role: &str, argument: &str) -> Self {
+        let mut command = Command::new("unshare");
+        command.arg("--net").arg(binary());
+        Child::play(command, test, role, argument)
+    }
+
+    fn play(mut command: Command, test: &str, role: &str, argument: &str) -> Self {
+        let mut child = command
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
             .env(ARGUMENT, argument)
@@ -52,6 +67,11 @@ impl Child {
             .expect("a process can be started");
         let out = BufReader::new(child.stdout.take().expect("it was piped"));
         Child { child, out }
+    }
+
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits until the child says `word` at the beginning of a line; the rest of that line.
@@ -104,6 +124,10 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn binary() -> PathBuf {
+    std::env::current_exe().expect("the test knows its binary")
 }
 
 /// Sends `signal` to a child that was not waited for yet.

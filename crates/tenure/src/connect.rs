@@ -61,8 +61,7 @@ impl Locks {
         &self,
         transaction: &'t tokio_postgres::Transaction<'c>,
     ) -> crate::postgres::Within<'t, 'c> {
-        let is_postgres = self.provider().caps().provider == "postgres";
-        crate::postgres::Within::new(transaction, is_postgres)
+        crate::postgres::Within::new(transaction, Arc::clone(self.provider()))
     }
 }
 

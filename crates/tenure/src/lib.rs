@@ -19,6 +19,7 @@ pub mod memory;
 pub mod metrics;
 pub mod monitor;
 pub mod name;
+mod naming;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod provider;
@@ -44,3 +45,8 @@ pub use name::{Name, Names};
 pub use provider::Provider;
 pub use request::Request;
 pub use token::FencingToken;
+
+/// The examples of the guide are compiled as they stand.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide.md")]
+struct Guide;

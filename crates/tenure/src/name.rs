@@ -8,11 +8,12 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use crate::error::Error;
+pub use crate::naming::Advice;
 
 /// The name of a lock: 1 to 255 bytes of UTF-8 without control characters, compared byte for byte.
 ///
 /// Nothing is folded: `a` and `A`, or two Unicode forms of one letter, are two names. By convention a
-/// name is `{entity}:{operation}:{id}`, as in `order:process:42`. Names may be logged and listed, so keep
+/// name is `{entity}:{operation}:{id}`, as in `order:process:42` ([`Name::advice`] tells where it is not). Names may be logged and listed, so keep
 /// secrets out of them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(CompactString);

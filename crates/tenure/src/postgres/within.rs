@@ -1,6 +1,7 @@
 //! Locks that end with a transaction of the caller's: [`Within`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Transaction;
@@ -9,6 +10,7 @@ use tokio_postgres::types::Type;
 use super::link::failed;
 use crate::error::{Error, Result};
 use crate::name::Name;
+use crate::provider::Provider;
 use crate::token::FencingToken;
 
 /// Locks for the length of one transaction, made by [`Locks::within`](crate::Locks::within).
@@ -28,13 +30,14 @@ use crate::token::FencingToken;
 ///
 /// # Errors
 /// Of every method: `InvalidInput` when the name is none, or the locks are not of PostgreSQL, or the database has no schema
-/// `tenure`; `Unavailable` when the server refuses or cannot be reached. Then the transaction can only be rolled back.
+/// `tenure`; `Unavailable` when the server refuses or cannot be reached, or was started anew since the locks were connected
+/// and these do not reach it yet. Roll the transaction back then, and begin it again.
 ///
 /// # Cancel safety
 /// A future that is dropped leaves the statement under way: what it locks ends with the transaction.
 pub struct Within<'t, 'c> {
     transaction: &'t Transaction<'c>,
-    is_postgres: bool,
+    provider: Arc<dyn Provider>,
 }
 
 impl fmt::Debug for Within<'_, '_> {
@@ -44,8 +47,8 @@ impl fmt::Debug for Within<'_, '_> {
 }
 
 impl<'t, 'c> Within<'t, 'c> {
-    pub(crate) fn new(transaction: &'t Transaction<'c>, is_postgres: bool) -> Self {
-        Within { transaction, is_postgres }
+    pub(crate) fn new(transaction: &'t Transaction<'c>, provider: Arc<dyn Provider>) -> Self {
+        Within { transaction, provider }
     }
 
     /// Locks a name, and waits for it as long as it takes. The token is greater than every one before for this name.
@@ -72,16 +75,33 @@ impl<'t, 'c> Within<'t, 'c> {
     }
 
     async fn lock(&self, name: &str, wait: Option<i32>) -> Result<Option<FencingToken>> {
-        if !self.is_postgres {
+        if self.provider.caps().provider != "postgres" {
             let what = "locks within a transaction are for locks of postgres: alone";
             return Err(Error::invalid("within", what));
         }
         let name = Name::new(name)?;
-        let call = "select tenure.lock_xact($1, $2)";
+        if let Some(token) = self.ask(&name, wait).await? {
+            return Ok(token);
+        }
+        // The server was started anew. The transaction must not begin its epoch, which would keep all others waiting until its
+        // end: each connection of the provider's does when it is made.
+        self.provider.ping().await?;
+        let again = self.ask(&name, wait).await?;
+        again.ok_or_else(|| {
+            Error::unavailable("within", "the server was started anew; begin the transaction again")
+        })
+    }
+
+    /// The lock, or that it was busy; `None` while no epoch has begun.
+    async fn ask(&self, name: &Name, wait: Option<i32>) -> Result<Option<Option<FencingToken>>> {
+        let call =
+            "select tenure.has_begun(), case when tenure.has_begun() then tenure.lock_xact($1, $2) end";
         let name = name.as_str();
         let rows = self.transaction.query_typed(call, &[(&name, Type::TEXT), (&wait, Type::INT4)]).await;
         let rows = rows.map_err(|error| failed("within", &error))?;
-        let token: Option<i64> = rows.first().and_then(|row| row.get(0));
-        token.map(|token| FencingToken::new(token.cast_unsigned())).transpose()
+        let (has_begun, token): (bool, Option<i64>) =
+            rows.first().map_or((false, None), |row| (row.get(0), row.get(1)));
+        let token = token.map(|token| FencingToken::new(token.cast_unsigned())).transpose()?;
+        Ok(has_begun.then_some(token))
     }
 }

@@ -3,6 +3,8 @@
 -- name: as everywhere. wait_ms: how long to wait at most; 0 tries once, null waits for as long as it takes.
 -- Answers a fencing token, or null when the name was busy for so long; then nothing is locked, and the transaction goes on.
 -- The caller's settings are after it what they were before, and its statement_timeout counts.
+-- Fails with SQLSTATE TN002 while no epoch has begun since the server was started: a session of ours has to begin it, since who does
+-- keeps all others waiting until the end of its transaction.
 create function tenure.lock_xact(name text, wait_ms integer default null) returns bigint language plpgsql
 -- Restored at the end, however that comes; what is set inside lasts no longer.
 set lock_timeout = 0 as $$
@@ -11,6 +13,10 @@ declare
     ends timestamptz := clock_timestamp() + wait_ms * interval '1 ms';
     pause double precision := 0.002;
 begin
+    if not tenure.has_begun() then
+        raise exception 'no epoch of tokens has begun since the server was started'
+            using errcode = 'TN002', hint = 'Run "select tenure.begin()" in a transaction of its own, then try again.';
+    end if;
     if octet_length(convert_to(name, 'UTF8')) not between 1 and 255 then
         raise exception 'a name has from 1 to 255 bytes' using errcode = 'invalid_parameter_value';
     end if;
@@ -35,9 +41,13 @@ begin
     exception when lock_not_available then
         return null;
     end;
-    perform tenure.begin();
     return nextval('tenure.token');
 end $$;
+
+-- Whether an epoch has begun since the server was started, recovered or promoted. Processes begin one when they connect.
+create function tenure.has_begun() returns boolean language sql stable as $$
+    select exists (select from tenure.run r where r.started = pg_postmaster_start_time())
+$$;
 
 -- Whether a lease row may hold a name now, also one that a crash of the server may have lost.
 create function tenure.rows_hold_name(name text) returns boolean language plpgsql as $$

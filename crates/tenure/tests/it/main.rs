@@ -7,6 +7,7 @@ mod fence;
 mod file;
 mod metrics;
 mod monitor;
+mod network;
 mod patience;
 mod postgres;
 mod processes;

@@ -17,7 +17,7 @@ use tenure_testkit::{PostgresServer, RedisServer, Relay, Stand, TcpProxy, Time, 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub(crate) use self::rows::{PooledRowsStand, RowsStand, database, pool};
+pub(crate) use self::rows::{POOL, PooledRowsStand, RowsStand, database, pool};
 
 /// The memory store, in the paused time of tokio. Every process of a test is another handle of it.
 pub(crate) struct MemoryStand(Memory);

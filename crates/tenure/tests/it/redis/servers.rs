@@ -1,10 +1,9 @@
 //! Servers that locks are trusted to, and servers that they are not; and the ways to reach one.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use tenure::{Error, ErrorKind, Locks};
+use tenure_testkit::certificates::Authority;
 use tenure_testkit::{RedisConfig, RedisServer, TcpProxy, Way};
 
 use super::{connect, in_time, until};
@@ -139,55 +138,23 @@ async fn a_unix_socket_leads_to_the_same_store() {
     works(&format!("{url}?db=2")).await;
 }
 
-/// A self-signed authority and a certificate of `localhost` by it, made by `openssl`.
-struct Certificates(tempfile::TempDir);
-
-impl Certificates {
-    fn new() -> Self {
-        let made = Certificates(tempfile::tempdir().unwrap());
-        made.openssl(
-            "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority",
-        );
-        made.openssl("req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost");
-        std::fs::write(made.path("names"), "subjectAltName=DNS:localhost").unwrap();
-        made.openssl(
-            "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
-        );
-        made
-    }
-
-    fn openssl(&self, words: &str) {
-        let mut command = Command::new("openssl");
-        let said = command.args(words.split(' ')).current_dir(self.0.path()).output().unwrap();
-        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-}
-
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn shown(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_is_taken_from_a_known_authority_and_for_the_right_host_alone() {
-    let (certificates, port) = (Certificates::new(), free_port());
-    let line = |option: &str, file: &str| format!("{option} {}", shown(&certificates.path(file)));
+    let (authority, port) = (Authority::new(), free_port());
+    let certified = authority.certify("localhost");
+    let authority = authority.file();
     let server = RedisConfig::default()
         .line(&format!("tls-port {port}"))
-        .line(&line("tls-cert-file", "server.pem"))
-        .line(&line("tls-key-file", "server.key"))
-        .line(&line("tls-ca-cert-file", "ca.pem"))
+        .line(&format!("tls-cert-file {}", certified.certificate.display()))
+        .line(&format!("tls-key-file {}", certified.key.display()))
+        .line(&format!("tls-ca-cert-file {}", authority.display()))
         .line("tls-auth-clients no")
         .start();
-    let authority = certificates.path("ca.pem");
-    let authority = shown(&authority);
+    let authority = authority.display();
     works(&format!("rediss://localhost:{port}?ca={authority}")).await;
     let plain = connect(&server.url()).await;
     let secret = connect(&format!("rediss://localhost:{port}?ca={authority}")).await;

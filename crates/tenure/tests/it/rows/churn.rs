@@ -2,8 +2,7 @@
 
 use tenure_testkit::Asking;
 
-use super::{client, sql, url};
-use crate::patience::rounds;
+use super::{client, rounds, sql, url};
 use crate::stands::{database, postgres};
 
 /// Claims of one call.

@@ -3,17 +3,15 @@
 use std::time::Duration;
 
 use tenure::{ErrorKind, Locks};
-use tokio_postgres::{Client, NoTls};
+use tenure_testkit::PostgresServer;
+use tokio_postgres::Client;
 
-use super::in_time;
+use super::{connect, in_time};
 use crate::stands::{database, postgres};
 
 /// A connection of the application.
 async fn application(database: &str) -> Client {
-    let (client, connection) =
-        tokio_postgres::connect(&postgres().url(database), NoTls).await.expect("the server is there");
-    tokio::spawn(connection);
-    client
+    connect(&postgres().url(database)).await
 }
 
 /// A database of each mode, and its locks.
@@ -158,5 +156,54 @@ async fn sqlx_locks_within_a_transaction_by_a_function() {
         assert_eq!(token, None);
         transaction.commit().await.unwrap();
         guard.release().await.unwrap();
+    }
+}
+
+/// The failure: after a crash a caller's own transaction was the first to draw a token, began the new epoch, and kept all others from
+/// drawing one until its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_after_a_crash_keeps_nobody_waiting() {
+    for mode in ["rows", "advisory"] {
+        let mut server = tokio::task::spawn_blocking(PostgresServer::start).await.unwrap();
+        let database = server.database();
+        let url = format!("{}?mode={mode}", server.url(&database));
+        let locks = Locks::connect(&url).await.unwrap();
+        let before = locks.lock("a").ttl(Duration::from_secs(1)).acquire().await.unwrap().token();
+        tokio::task::block_in_place(|| server.restart());
+        let mut client = connect(&server.url(&database)).await;
+        in_time("a transaction that locks", async {
+            loop {
+                let transaction = client.transaction().await.unwrap();
+                // Where the locks are not connected again yet, it fails and is begun again.
+                let Ok(token) = locks.within(&transaction).acquire("a").await else { continue };
+                assert!(token > before, "{mode}: the tokens went back");
+                let others = in_time("others can connect meanwhile", Locks::connect(&url)).await.unwrap();
+                drop(in_time("others can lock meanwhile", others.lock("b").acquire()).await.unwrap());
+                return transaction.commit().await.unwrap();
+            }
+        })
+        .await;
+    }
+}
+
+/// The same where no process of ours runs: SQL alone is told what to do, and nobody waits for whom.
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_that_comes_first_after_a_start_is_told_to_begin_an_epoch() {
+    let mut server = tokio::task::spawn_blocking(PostgresServer::start).await.unwrap();
+    let database = server.database();
+    drop(Locks::connect(&server.url(&database)).await.unwrap());
+    for crash in [false, true] {
+        tokio::task::block_in_place(|| if crash { server.restart() } else { server.restart_cleanly() });
+        let mut client = connect(&server.url(&database)).await;
+        let transaction = client.transaction().await.unwrap();
+        let lock = "select tenure.lock_xact('a', 0)";
+        let error = transaction.query_one(lock, &[]).await.unwrap_err();
+        assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("TN002"), "{error}");
+        // It is still open.
+        let other = connect(&server.url(&database)).await;
+        in_time("another can begin", other.batch_execute("select tenure.begin()")).await.unwrap();
+        transaction.rollback().await.unwrap();
+        let transaction = client.transaction().await.unwrap();
+        assert!(transaction.query_one(lock, &[]).await.unwrap().get::<_, Option<i64>>(0).is_some());
     }
 }

@@ -12,10 +12,13 @@ use super::postgres;
 /// anew.
 pub(crate) struct RowsStand(String, Clock);
 
+/// Connections of the pool to each database.
+pub(crate) const POOL: u32 = 3;
+
 /// A pool in front of it, in transaction mode.
 pub(crate) fn pool() -> &'static PgBouncer {
-    static POOL: OnceLock<PgBouncer> = OnceLock::new();
-    POOL.get_or_init(|| PgBouncer::start(postgres(), 3))
+    static SHARED: OnceLock<PgBouncer> = OnceLock::new();
+    SHARED.get_or_init(|| PgBouncer::start(postgres(), POOL))
 }
 
 /// An empty database.
