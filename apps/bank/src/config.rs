@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use tenure::{Error, Result};
 
 use crate::amount::Cents;
+use crate::ledger::is_text;
 use crate::transfers::Fees;
 use crate::{accounts, reads};
 
@@ -67,7 +68,7 @@ impl Config {
     /// These settings, and before them what the environment says.
     ///
     /// # Errors
-    /// `InvalidInput` when a fee is negative.
+    /// `InvalidInput` when a fee is negative, or the account of the fees can have no such id.
     pub fn of_environment(self) -> Result<Self> {
         self.of(|name| std::env::var(name).ok())
     }
@@ -81,6 +82,9 @@ impl Config {
             self.max_retries = retries;
         }
         self.max_retries = self.max_retries.max(1);
+        if !is_text(&self.fee_account) {
+            return Err(Error::invalid("fee_account", "an id has at most 1024 bytes and no U+0000"));
+        }
         if self.fees.percent < Cents::ZERO || self.fees.fixed < Cents::ZERO {
             return Err(Error::invalid("fees", "a fee is not negative"));
         }

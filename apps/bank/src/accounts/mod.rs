@@ -275,6 +275,7 @@ fn declined(id: &Arc<str>, refused: Refused, expected: Option<u64>) -> Declined 
         Refusal::Insufficient => Declined::Insufficient(id),
         Refusal::Overflow => Declined::Overflow(id),
         Refusal::KeyReused => Declined::KeyReused,
+        Refusal::Unwritable => Declined::Invalid("a text has at most 1024 bytes and no U+0000"),
         Refusal::Conflict { .. } if expected.is_some() => Declined::Modified(id),
         Refusal::Conflict { .. } | Refusal::Exists | Refusal::Stale { .. } => Declined::Conflict(id),
     }

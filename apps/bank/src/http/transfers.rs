@@ -83,7 +83,7 @@ pub(super) fn no_route() -> Response {
 /// An account to be opened.
 #[derive(Deserialize, ToSchema)]
 struct NewAccount {
-    /// Its id: any text that is not blank.
+    /// Its id: any text that is not blank, of at most 1,024 bytes, without U+0000.
     id: Option<String>,
     /// What is on it from the start. Default 0.
     #[schema(value_type = f64)]
@@ -122,6 +122,9 @@ async fn open(
     match bank.store.apply(vec![step]).await?.pop() {
         Some(Ok(_)) => Ok((StatusCode::CREATED, Json(AccountBalance { id, balance }))),
         Some(Err(refused)) if refused.why == Refusal::KeyReused => Err(Declined::KeyReused.into()),
+        Some(Err(refused)) if refused.why == Refusal::Unwritable => {
+            Err(Failure::bad("Account ID has at most 1024 bytes and no U+0000"))
+        }
         _ => {
             let message = format!("Account with ID {id} already exists");
             Err(Failure::new(StatusCode::CONFLICT, "CONFLICT", message))

@@ -121,7 +121,15 @@ impl Book {
     }
 }
 
-/// The name of an account: any text of its book.
+/// The longest text that the books keep, in bytes: PostgreSQL has no entries of 2,704 bytes and more in an index.
+const LONGEST_TEXT: usize = 1_024;
+
+/// Whether the books keep this as an id or an owner: up to 1,024 bytes without the character U+0000, which PostgreSQL has not.
+pub fn is_text(text: &str) -> bool {
+    text.len() <= LONGEST_TEXT && !text.contains('\0')
+}
+
+/// The name of an account: any [text](is_text) of its book. With another one it names no account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AccountKey {
     /// Which book it is in.

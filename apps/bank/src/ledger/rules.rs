@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::step::{Action, Balance, Posted, Refusal, Refused, Step};
-use super::{Account, AccountKey, Event, EventKind, Timestamp};
+use super::{Account, AccountKey, Event, EventKind, Timestamp, is_text};
 
 /// What a store has loaded for a step, or for several in turn.
 pub(super) type Loaded = HashMap<AccountKey, Account>;
@@ -71,7 +71,7 @@ fn changed(known: Option<&Account>, entry: &super::Entry, at: Timestamp) -> Resu
     }
     let account = match (known, &entry.action) {
         (Some(account), _) => account.clone(),
-        (None, Action::Open { .. } | Action::Adjust(_) | Action::TakeFee { .. }) => unopened(entry, at),
+        (None, Action::Open { .. } | Action::Adjust(_) | Action::TakeFee { .. }) => unopened(entry, at)?,
         (None, _) => return Err(Refusal::Unknown),
     };
     let balance = balance(account.balance, &entry.action)?;
@@ -80,13 +80,16 @@ fn changed(known: Option<&Account>, entry: &super::Entry, at: Timestamp) -> Resu
     Ok(Account { balance, is_open, version, fence, changed_at: at, ..account })
 }
 
-fn unopened(entry: &super::Entry, at: Timestamp) -> Account {
+fn unopened(entry: &super::Entry, at: Timestamp) -> Result<Account, Refusal> {
     let owner = match &entry.action {
         Action::Open { owner, .. } => owner.clone(),
         _ => None,
     };
     let key = entry.account.clone();
-    Account { key, owner, is_open: true, balance: 0, version: 0, fence: 0, opened_at: at, changed_at: at }
+    if !is_text(&key.id) || owner.as_deref().is_some_and(|owner| !is_text(owner)) {
+        return Err(Refusal::Unwritable);
+    }
+    Ok(Account { key, owner, is_open: true, balance: 0, version: 0, fence: 0, opened_at: at, changed_at: at })
 }
 
 fn balance(now: i64, action: &Action) -> Result<i64, Refusal> {

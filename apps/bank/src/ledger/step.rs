@@ -176,6 +176,8 @@ pub enum Refusal {
         /// The greater token that was here.
         fence: u64,
     },
+    /// Its id or its owner is no [text that the books keep](super::is_text), so there is no such account and never will be.
+    Unwritable,
     /// The idempotency key was used for something else.
     KeyReused,
 }

@@ -217,7 +217,8 @@ fn declined(draft: &Draft, refused: Refused) -> Declined {
     match refused.why {
         Refusal::Insufficient => Declined::Insufficient(account.clone()),
         Refusal::Unknown if refused.entry == 0 => Declined::UnknownFrom(account.clone()),
-        Refusal::Unknown => Declined::UnknownTo(account.clone()),
+        // An opening alone is refused for its texts, and of a transfer's entries only the fee's opens its account.
+        Refusal::Unknown | Refusal::Unwritable => Declined::UnknownTo(account.clone()),
         Refusal::Closed => Declined::Closed(account.clone()),
         Refusal::Overflow => Declined::Overflow(account.clone()),
         Refusal::KeyReused => Declined::KeyReused,

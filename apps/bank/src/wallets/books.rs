@@ -35,7 +35,7 @@ fn refusal(why: ledger::Refusal) -> Result<Refusal> {
         Why::Conflict { .. } => Ok(Refusal::Conflict),
         Why::Stale { .. } => Ok(Refusal::Stale),
         Why::KeyReused => Ok(Refusal::KeyReused),
-        Why::Exists | Why::Closed | Why::Overflow => {
+        Why::Exists | Why::Closed | Why::Overflow | Why::Unwritable => {
             Err(Error::internal("wallet", format!("the books refuse what no wallet asks for why={why:?}")))
         }
     }

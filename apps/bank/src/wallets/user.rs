@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use tenure::{Error, Result};
 
+use crate::ledger::is_text;
 use crate::names;
 
-/// The longest id. PostgreSQL has no entries of 2,704 bytes and more in an index.
-const MAX_BYTES: usize = 1_024;
-
-/// The id of a user: any text of up to 1,024 bytes without the character U+0000, which PostgreSQL has not.
+/// The id of a user: any [text that the books keep](is_text).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UserId(Arc<str>);
 
@@ -21,7 +19,7 @@ impl UserId {
     /// `InvalidInput`.
     pub fn new(text: impl Into<Arc<str>>) -> Result<Self> {
         let text = text.into();
-        if text.len() > MAX_BYTES || text.contains('\0') {
+        if !is_text(&text) {
             return Err(Error::invalid("userId", "an id has at most 1024 bytes and no U+0000"));
         }
         Ok(UserId(text))
@@ -54,8 +52,8 @@ mod tests {
 
     #[test]
     fn an_id_that_no_store_could_keep_is_refused() {
-        assert!(UserId::new("a".repeat(MAX_BYTES)).is_ok());
-        assert!(UserId::new("a".repeat(MAX_BYTES + 1)).is_err());
+        assert!(UserId::new("a".repeat(1_024)).is_ok());
+        assert!(UserId::new("a".repeat(1_025)).is_err());
         assert!(UserId::new("a\0").is_err());
     }
 }

@@ -74,28 +74,46 @@ async fn an_account_is_created_changed_read_and_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_told_as_a_problem_and_changes_nothing() {
-    let ground = Ground::new(Setup::Files).await;
-    let bank = ground.serve(Config::default()).await;
-    let id = create(&bank, "10").await;
-    for body in ["{", "{}", r#"{"owner_name":" "}"#, r#"{"owner_name":"a","initial_balance":-1}"#] {
-        assert_eq!(problem(&bank.post(ACCOUNTS, body).await).0, 400, "{body}");
+    for setup in SETUPS {
+        let ground = Ground::new(setup).await;
+        let bank = ground.serve(Config::default()).await;
+        let id = create(&bank, "10").await;
+        let endless = format!(r#"{{"owner_name":"{}"}}"#, "a".repeat(1_025));
+        for body in [
+            "{",
+            "{}",
+            r#"{"owner_name":" "}"#,
+            r#"{"owner_name":"a\u0000"}"#,
+            &endless,
+            r#"{"owner_name":"a","initial_balance":-1}"#,
+        ] {
+            assert_eq!(problem(&bank.post(ACCOUNTS, body).await).0, 400, "{body}");
+        }
+        for body in [
+            "{",
+            "{}",
+            r#"{"amount":0}"#,
+            r#"{"amount":-1}"#,
+            r#"{"amount":0.001}"#,
+            r#"{"amount":1e400000}"#,
+        ] {
+            assert_eq!(problem(&verb(&bank, &id, "deposit", body).await).0, 400, "{body}");
+        }
+        assert_eq!(problem(&verb(&bank, &id, "withdraw", r#"{"amount":10.01}"#).await).0, 422);
+        for unknown in ["x", "x%00"] {
+            assert_eq!(problem(&verb(&bank, unknown, "withdraw", r#"{"amount":1}"#).await).0, 404);
+            for path in ["", "/balance", "/status", "/transactions", "/transactions?limit=60", "/summary"] {
+                let answer = bank.get(&format!("{ACCOUNTS}/{unknown}{path}")).await;
+                assert_eq!(problem(&answer).0, 404, "{setup:?} {unknown}{path}");
+            }
+        }
+        for query in ["?limit=0", "?after=%00", "?limit=1001", "?limit=x", "?after=a&colour=red"] {
+            assert_eq!(problem(&bank.get(&format!("{ACCOUNTS}{query}")).await).0, 400, "{query}");
+        }
+        let account = bank.get(&format!("{ACCOUNTS}/{id}")).await.json();
+        assert_eq!((&account["balance"], &account["version"]), (&json!(10), &json!(1)));
+        assert_eq!(bank.bank.locks.stats().timeouts, 0, "an unknown id waits behind nobody");
     }
-    for body in
-        ["{", "{}", r#"{"amount":0}"#, r#"{"amount":-1}"#, r#"{"amount":0.001}"#, r#"{"amount":1e400000}"#]
-    {
-        assert_eq!(problem(&verb(&bank, &id, "deposit", body).await).0, 400, "{body}");
-    }
-    assert_eq!(problem(&verb(&bank, &id, "withdraw", r#"{"amount":10.01}"#).await).0, 422);
-    assert_eq!(problem(&verb(&bank, "x", "withdraw", r#"{"amount":1}"#).await).0, 404);
-    for path in ["x", "x/balance", "x/status", "x/transactions", "x/transactions?limit=60", "x/summary"] {
-        assert_eq!(problem(&bank.get(&format!("{ACCOUNTS}/{path}")).await).0, 404, "{path}");
-    }
-    for query in ["?limit=0", "?limit=1001", "?limit=x", "?after=a&colour=red"] {
-        assert_eq!(problem(&bank.get(&format!("{ACCOUNTS}{query}")).await).0, 400, "{query}");
-    }
-    let account = bank.get(&format!("{ACCOUNTS}/{id}")).await.json();
-    assert_eq!((&account["balance"], &account["version"]), (&json!(10), &json!(1)));
-    assert_eq!(bank.bank.locks.stats().timeouts, 0, "an unknown id waits behind nobody");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,8 +8,6 @@ mod outbox;
 mod reads;
 mod reports;
 mod stores;
-// Minutes of four processes: in the optimised runs of `cargo xtask soak`.
-#[cfg(not(debug_assertions))]
 mod storm;
 mod summaries;
 mod transfers;

@@ -47,7 +47,6 @@ pub(crate) const SETUPS: [Setup; 3] = [Setup::Files, Setup::Postgres, Setup::Pos
 
 /// Stores of a set-up that any number of banks may stand on.
 #[derive(Debug)]
-#[cfg_attr(debug_assertions, allow(dead_code, reason = "storms are part of the optimised runs alone"))]
 pub(crate) struct Ground {
     stores: Stores,
     dir: TempDir,
@@ -56,7 +55,6 @@ pub(crate) struct Ground {
     postgres: Option<PostgresServer>,
 }
 
-#[cfg_attr(debug_assertions, allow(dead_code, reason = "storms are part of the optimised runs alone"))]
 impl Ground {
     /// Fresh stores. Redis is a server of its own, since it is emptied, stopped and killed.
     pub(crate) async fn new(setup: Setup) -> Self {

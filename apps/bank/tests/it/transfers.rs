@@ -77,6 +77,12 @@ async fn what_cannot_be_right_is_refused_in_words_and_leaves_no_trace() {
             let refused = answer(400, r#"{"error":"BAD_REQUEST","message":"Account ID is required"}"#);
             assert_eq!(bank.post("/accounts", body).await, refused, "{body}");
         }
+        for id in [r"a\u0000", &"a".repeat(1_025)] {
+            let refused = bank.post("/accounts", &format!(r#"{{"id":"{id}"}}"#)).await;
+            let said = "Account ID has at most 1024 bytes and no U+0000";
+            assert_eq!(refused, answer(400, &format!(r#"{{"error":"BAD_REQUEST","message":"{said}"}}"#)));
+        }
+        assert_eq!(bank.get("/accounts/%00").await.status, 404);
         let negative = answer(400, r#"{"error":"BAD_REQUEST","message":"Balance cannot be negative"}"#);
         assert_eq!(bank.post("/accounts", r#"{"id":"N","initial_balance":-0.01}"#).await, negative);
         for (body, said) in [
@@ -96,6 +102,10 @@ async fn what_cannot_be_right_is_refused_in_words_and_leaves_no_trace() {
             ),
             (r#"{"from_account_id":"X","to_account_id":"B","amount":1}"#, "From account not found: X"),
             (r#"{"from_account_id":"A","to_account_id":"X","amount":1}"#, "To account not found: X"),
+            (
+                r#"{"from_account_id":"A","to_account_id":"\u0000","amount":1}"#,
+                r"To account not found: \u0000",
+            ),
         ] {
             let refused = bank.post("/transactions", body).await;
             let wanted = format!(r#"{{"error":"BAD_REQUEST","message":"{said}"}}"#);

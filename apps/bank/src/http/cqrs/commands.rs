@@ -22,7 +22,7 @@ use crate::ledger::AccountKey;
 /// An account to be opened.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct NewAccount {
-    /// Whose it is: any text that is not blank.
+    /// Whose it is: any text that is not blank, of at most 1,024 bytes, without U+0000.
     owner_name: Option<String>,
     /// What is on it from the start. Default 0.
     #[schema(value_type = f64)]

@@ -15,7 +15,7 @@ use super::problem::Failure;
 use super::{status_word, time};
 use crate::amount::Cents;
 use crate::bank::Bank;
-use crate::ledger::{Account, AccountKey, Book, Event, Summary};
+use crate::ledger::{Account, AccountKey, Book, Event, Summary, is_text};
 use crate::reads::RECENT_EVENTS;
 
 /// The most of a page, and of ids in one request.
@@ -90,6 +90,9 @@ pub(super) async fn list(
         return of_ids(&bank, ids).await;
     }
     let limit = page(query.limit, DEFAULT_LIST)?;
+    if query.after.as_deref().is_some_and(|after| !is_text(after)) {
+        return Err(Failure::invalid("after is the id of an account"));
+    }
     let found = bank.reads.list(Book::Accounts, query.after.as_deref(), limit).await?;
     let is_full = found.len() == limit as usize;
     let next = found.last().filter(|_| is_full).map(|account| account.key.id.to_string());

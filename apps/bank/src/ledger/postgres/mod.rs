@@ -94,7 +94,7 @@ impl Ledger for Postgres {
                  select {ACCOUNT} from bank.account as a where book = $1 and id = $2 and not exists (select from raised)"
             );
             let number = signed(token.get());
-            let rows = self.rows(&sql, &[&key.book.word(), &&*key.id, &number]).await?;
+            let rows = self.rows(&sql, &[&key.book.word(), &rows::id(key), &number]).await?;
             let Some(account) = rows.first().map(an_account).transpose()? else { return Ok(Ok(None)) };
             if account.fence == token.get() {
                 return Ok(Ok(Some(account)));
@@ -124,7 +124,8 @@ impl Ledger for Postgres {
             let sql = "select version, kind, change, balance, other, operation, at from bank.event \
                        where book = $1 and id = $2 and version < $3 order by version desc limit $4";
             let before = signed(before.unwrap_or(u64::MAX));
-            let rows = self.rows(sql, &[&key.book.word(), &&*key.id, &before, &i64::from(limit)]).await?;
+            let rows =
+                self.rows(sql, &[&key.book.word(), &rows::id(key), &before, &i64::from(limit)]).await?;
             rows.iter().map(|row| an_event(key, row)).collect()
         })
     }
@@ -136,7 +137,7 @@ impl Ledger for Postgres {
                        select balance, version, 0 as read from last union all \
                        select change, version, 1 as read from bank.event where book = $1 and id = $2 \
                        and version > coalesce((select version from last), 0) order by version";
-            let rows = self.rows(sql, &[&key.book.word(), &&*key.id]).await?;
+            let rows = self.rows(sql, &[&key.book.word(), &rows::id(key)]).await?;
             let mut sum = Replayed { balance: 0, version: 0, events_read: 0 };
             for row in &rows {
                 sum.balance = sum.balance.wrapping_add(row.get(0));

@@ -3,7 +3,7 @@
 use tenure::{Error, Result};
 use tokio_postgres::Row;
 
-use crate::ledger::{Account, AccountKey, Book, Event, EventKind, Timestamp, unsigned};
+use crate::ledger::{Account, AccountKey, Book, Event, EventKind, Timestamp, is_text, unsigned};
 
 /// The columns of [`an_account`].
 pub(super) const ACCOUNT: &str =
@@ -42,6 +42,11 @@ fn unknown(column: &str) -> Error {
 }
 
 /// Keys as two columns.
-pub(super) fn columns(keys: &[AccountKey]) -> (Vec<&'static str>, Vec<&str>) {
-    keys.iter().map(|key| (key.book.word(), &*key.id)).unzip()
+pub(super) fn columns(keys: &[AccountKey]) -> (Vec<&'static str>, Vec<Option<&str>>) {
+    keys.iter().map(|key| (key.book.word(), id(key))).unzip()
+}
+
+/// The id in a key, to be compared with; nothing, which is equal to nothing, where no account could have it.
+pub(super) fn id(key: &AccountKey) -> Option<&str> {
+    is_text(&key.id).then_some(&*key.id)
 }

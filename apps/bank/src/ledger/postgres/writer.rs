@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use deadpool_postgres::{Object, Pool};
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use futures_util::{FutureExt as _, try_join};
 use tenure::{Error, Result};
 use tokio::sync::{mpsc, oneshot};
@@ -204,7 +204,18 @@ async fn save(
         insert_messages(db, &work.events).boxed(),
         insert_snapshots(db, &due).boxed(),
     ];
-    Ok(try_join_all(writes).await?.into_iter().all(|is_done| is_done))
+    let (mut is_all_done, mut failure) = (true, None);
+    for written in join_all(writes).await {
+        match written {
+            Ok(is_done) => is_all_done &= is_done,
+            // Whatever came behind the one that failed is told no more than that: which was first depends on what was prepared.
+            Err(error) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
+                failure.get_or_insert(error);
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    failure.map_or(Ok(is_all_done), Err)
 }
 
 /// Runs a statement over columns, unless they are empty, and answers whether it wrote all rows.

@@ -12,8 +12,8 @@ pub(crate) enum Done {
     Withdrawal { wallet: String, amount: i64, left: i64 },
     /// A transfer, and both balances as of it, in hundredths.
     Transfer { from: String, to: String, amount: i64, from_left: i64, to_left: i64 },
-    /// Something else that changed an account by so much.
-    Change { account: String, kind: EventKind, amount: i64 },
+    /// Something paid into an account or out of it, and the balance that it left, in hundredths.
+    Change { account: String, kind: EventKind, amount: i64, left: i64 },
 }
 
 /// The books after a storm.
@@ -122,15 +122,15 @@ fn transfers(done: &[Done], books: &Books, wrong: &mut Vec<String>) {
 
 /// Each other change that was told is in the books once, and no other.
 fn changes(done: &[Done], books: &Books, wrong: &mut Vec<String>) {
-    let mut counts: HashMap<(String, EventKind, i64), i64> = HashMap::new();
+    let mut counts: HashMap<(&str, EventKind, i64, i64), i64> = HashMap::new();
     for event in &books.events {
         if matches!(event.kind, EventKind::Deposited | EventKind::Withdrawn) {
-            *counts.entry((event.key.id.to_string(), event.kind, event.change.abs())).or_default() += 1;
+            *counts.entry((&event.key.id, event.kind, event.change.abs(), event.balance)).or_default() += 1;
         }
     }
     for done in done {
-        if let Done::Change { account, kind, amount } = done {
-            *counts.entry((account.clone(), *kind, *amount)).or_default() -= 1;
+        if let Done::Change { account, kind, amount, left } = done {
+            *counts.entry((account, *kind, *amount, *left)).or_default() -= 1;
         }
     }
     let odd = counts.into_iter().filter(|(_, count)| *count != 0);
@@ -184,7 +184,7 @@ mod tests {
     fn good() -> (Vec<Done>, Books) {
         let transfer =
             Done::Transfer { from: "a".into(), to: "b".into(), amount: 4, from_left: 6, to_left: 4 };
-        let deposit = Done::Change { account: "a".into(), kind: EventKind::Deposited, amount: 1 };
+        let deposit = Done::Change { account: "a".into(), kind: EventKind::Deposited, amount: 1, left: 7 };
         let taken = |amount, left| Done::Withdrawal { wallet: "w".into(), amount, left };
         let events = vec![
             event("a", 1, EventKind::Opened, 10, 10, 1),

@@ -30,11 +30,11 @@ impl Instance {
         command.arg("--config").arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let mut said = BufReader::new(process.stderr.take().unwrap());
-        let mut line = String::new();
+        let mut start = String::new();
         let url = loop {
-            line.clear();
-            assert!(said.read_line(&mut line).unwrap() > 0, "a bank ended before it served");
-            if let Some((_, url)) = line.trim().split_once("listening on ") {
+            let before = start.len();
+            assert!(said.read_line(&mut start).unwrap() > 0, "a bank ended before it served: {start}");
+            if let Some((_, url)) = start[before..].trim().split_once("listening on ") {
                 break url.to_owned();
             }
         };
