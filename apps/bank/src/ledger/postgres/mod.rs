@@ -6,7 +6,7 @@ mod rows;
 mod summaries;
 mod writer;
 
-use deadpool_postgres::Pool;
+use deadpool_postgres::{Object, Pool};
 use tenure::{FencingToken, Result};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
@@ -38,8 +38,7 @@ impl Postgres {
     /// `InvalidInput` when the URL is none, `Unavailable` when the database cannot be reached or refuses.
     pub async fn connect(url: &str) -> Result<Self> {
         let pool = pool::pool(url)?;
-        let make = format!("begin; select pg_advisory_xact_lock({MAKING}); {SCHEMA} commit");
-        ask(connection(&pool).await?, async |db| db.batch_execute(&make).await).await?;
+        ask(connection(&pool).await?, async |db| make(db).await).await?;
         Ok(Postgres { writer: Writer::start(pool.clone()), pool })
     }
 
@@ -50,6 +49,22 @@ impl Postgres {
         })
         .await
     }
+}
+
+/// Makes the schema where it is not there. Where it is, nothing is asked of the tables: who makes an index waits for those who
+/// write, and they may wait for it.
+async fn make(db: &Object) -> Result<(), tokio_postgres::Error> {
+    let is_made = async || -> Result<bool, tokio_postgres::Error> {
+        Ok(db.query_one("select to_regclass('bank.meta') is not null", &[]).await?.get(0))
+    };
+    if is_made().await? {
+        return Ok(());
+    }
+    db.batch_execute(&format!("begin; select pg_advisory_xact_lock({MAKING})")).await?;
+    if !is_made().await? {
+        db.batch_execute(SCHEMA).await?;
+    }
+    db.batch_execute("commit").await
 }
 
 impl Ledger for Postgres {

@@ -1,7 +1,7 @@
--- The books in PostgreSQL. Run at each start, under a lock: what is there stays.
+-- The books in PostgreSQL: made once, in one transaction, under a lock.
 create schema if not exists bank;
 
-create table if not exists bank.account (
+create table bank.account (
     book       text    not null,
     id         text    not null,
     owner      text,
@@ -14,7 +14,7 @@ create table if not exists bank.account (
     primary key (book, id)
 ) with (fillfactor = 70);
 
-create table if not exists bank.event (
+create table bank.event (
     book      text   not null,
     id        text   not null,
     version   bigint not null,
@@ -27,7 +27,7 @@ create table if not exists bank.event (
     primary key (book, id, version)
 );
 
-create table if not exists bank.snapshot (
+create table bank.snapshot (
     book    text   not null,
     id      text   not null,
     version bigint not null,
@@ -36,7 +36,7 @@ create table if not exists bank.snapshot (
 );
 
 -- state: 0 pending, 1 processed, 2 failed, 3 processing. Not due before due_at.
-create table if not exists bank.message (
+create table bank.message (
     id         bigint generated always as identity primary key,
     account    text   not null,
     version    bigint not null,
@@ -49,24 +49,30 @@ create table if not exists bank.message (
     ended_at   bigint not null default 0,
     written_at bigint not null
 ) with (fillfactor = 70);
-create index if not exists message_open on bank.message (id) where state in (0, 3);
-create index if not exists message_line on bank.message (account, id) where state in (0, 3);
-create index if not exists message_processed on bank.message (ended_at) where state = 1;
-create index if not exists message_failed on bank.message (id) where state = 2;
+create index message_open on bank.message (id) where state in (0, 3);
+create index message_line on bank.message (account, id) where state in (0, 3);
+create index message_processed on bank.message (ended_at) where state = 1;
+create index message_failed on bank.message (id) where state = 2;
 
-create table if not exists bank.idempotency (
+create table bank.idempotency (
     key     text   primary key,
     request text   not null,
     outcome text   not null,
     at      bigint not null
 );
-create index if not exists idempotency_age on bank.idempotency (at);
+create index idempotency_age on bank.idempotency (at);
 
 -- body: the summary as JSON.
-create table if not exists bank.summary (
+create table bank.summary (
     book    text   not null,
     id      text   not null,
     version bigint not null,
     body    text   not null,
     primary key (book, id)
 ) with (fillfactor = 70);
+
+-- Its being there says that all of this is.
+create table bank.meta (
+    version integer not null
+);
+insert into bank.meta values (1);
