@@ -1,16 +1,15 @@
 //! The books in PostgreSQL: any number of processes may share them.
 
 mod letters;
-mod pool;
 mod rows;
 mod writer;
 
 use deadpool_postgres::Pool;
 use tenure::{FencingToken, Result};
+use tenure_server::postgres::{ask, connection, pool};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
-use self::pool::{ask, connection};
 use self::rows::{ACCOUNT, an_account, an_event};
 use self::writer::Writer;
 use super::step::{IdempotencyKey, Posted, Refused, Step};
@@ -36,7 +35,7 @@ impl Postgres {
     /// # Errors
     /// `InvalidInput` when the URL is none, `Unavailable` when the database cannot be reached or refuses.
     pub async fn connect(url: &str) -> Result<Self> {
-        let pool = pool::pool(url)?;
+        let pool = pool(url, "bank")?;
         let make = format!("begin; select pg_advisory_xact_lock({MAKING}); {SCHEMA} commit");
         ask(connection(&pool).await?, async |db| db.batch_execute(&make).await).await?;
         Ok(Postgres { writer: Writer::start(pool.clone()), pool })

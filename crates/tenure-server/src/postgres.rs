@@ -1,4 +1,4 @@
-//! Connections to the database.
+//! Connections of a service to its PostgreSQL database. With the feature `postgres`.
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -10,20 +10,21 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How many connections a process has at most: one writes, the others read.
+/// How many connections a process has at most.
 const CONNECTIONS: usize = 8;
 /// How long a connection may be waited for, and an answer of the database.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A pool over `url`, which nothing was asked of yet.
+/// A pool over `url`, which nothing was asked of yet, of a service that the database knows as `name`. The `sslmode` *require* is TLS with a
+/// certificate that is checked; every other connects in plain.
 ///
 /// # Errors
 /// `InvalidInput` when the URL is none; it is not shown, since it may have a password.
-pub(super) fn pool(url: &str) -> Result<Pool> {
+pub fn pool(url: &str, name: &str) -> Result<Pool> {
     let mut config = Config::from_str(url)
         .map_err(|_| Error::invalid("database", "the URL of the database is none that PostgreSQL knows"))?;
     if config.get_application_name().is_none() {
-        config.application_name("bank");
+        config.application_name(name);
     }
     config.connect_timeout(PATIENCE).tcp_user_timeout(2 * PATIENCE).keepalives_idle(PATIENCE);
     let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -54,7 +55,11 @@ fn tls() -> Result<MakeRustlsConnect> {
     Ok(MakeRustlsConnect::new(config))
 }
 
-pub(super) async fn connection(pool: &Pool) -> Result<Object> {
+/// A connection of the pool, which is waited for up to 5 s.
+///
+/// # Errors
+/// `Unavailable` when the database cannot be reached or refuses.
+pub async fn connection(pool: &Pool) -> Result<Object> {
     pool.get().await.map_err(|error| {
         // The pool's own words for a refusal say nothing of the database's.
         let what = match &error {
@@ -63,12 +68,15 @@ pub(super) async fn connection(pool: &Pool) -> Result<Object> {
             }
             _ => "the database cannot be reached".to_owned(),
         };
-        Error::unavailable("books", what).with_source(error)
+        Error::unavailable("database", what).with_source(error)
     })
 }
 
-/// Waits for what the database answers, not longer than is decent. After a failure the connection is not used again.
-pub(super) async fn ask<T>(
+/// Waits for what the database answers, up to 5 s. After a failure the connection is not used again.
+///
+/// # Errors
+/// `Unavailable` when it refuses, in its own words but without the values that were sent, or does not answer.
+pub async fn ask<T>(
     connection: Object,
     asking: impl AsyncFnOnce(&Object) -> Result<T, tokio_postgres::Error>,
 ) -> Result<T> {
@@ -76,14 +84,53 @@ pub(super) async fn ask<T>(
     let error = match answered {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => failed(error),
-        Err(_) => Error::unavailable("books", "the database does not answer"),
+        Err(_) => Error::unavailable("database", "the database does not answer"),
     };
     drop(Object::take(connection));
     Err(error)
 }
 
-pub(super) fn failed(error: tokio_postgres::Error) -> Error {
-    Error::unavailable("books", format!("the database refuses error={}", told(&error))).with_source(error)
+/// Does some work in a transaction, within 5 s; it is rolled back when the work refuses.
+///
+/// # Errors
+/// As [`ask`]. Whether the transaction was committed is unknown when the connection ends with the commit.
+///
+/// # Cancel safety
+/// Dropped, the connection is closed, and with it the transaction; only what was being committed may be done all the same.
+pub async fn transact<T, R>(
+    connection: Object,
+    work: impl AsyncFnOnce(&Object) -> Result<Result<T, R>, tokio_postgres::Error>,
+) -> Result<Result<T, R>> {
+    let mut open = Open(Some(connection));
+    let db = open.0.as_ref().expect("it is taken below alone");
+    let transaction = async {
+        db.batch_execute("begin").await?;
+        let answer = work(db).await?;
+        db.batch_execute(if answer.is_ok() { "commit" } else { "rollback" }).await?;
+        Ok(answer)
+    };
+    match tokio::time::timeout(PATIENCE, transaction).await {
+        Ok(Ok(answer)) => {
+            // Back into the pool: nothing is open on it.
+            drop(open.0.take());
+            Ok(answer)
+        }
+        Ok(Err(error)) => Err(failed(error)),
+        Err(_) => Err(Error::unavailable("database", "the database does not answer")),
+    }
+}
+
+/// A connection with a transaction: it is closed, and not used again, unless it is taken out.
+struct Open(Option<Object>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        drop(self.0.take().map(Object::take));
+    }
+}
+
+fn failed(error: tokio_postgres::Error) -> Error {
+    Error::unavailable("database", format!("the database refuses error={}", told(&error))).with_source(error)
 }
 
 /// What the server said, without the values that were sent.
