@@ -20,16 +20,23 @@ mod ears;
 mod end;
 mod extract;
 pub mod health;
+pub mod idempotency;
 mod io;
 mod listen;
 mod lists;
 mod live;
 mod monitor;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod problem;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod renew;
 mod serve;
 pub mod settings;
 mod shape;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 pub mod stores;
 mod tally;
 mod undo;

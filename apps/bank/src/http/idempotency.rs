@@ -2,11 +2,9 @@
 
 use axum::http::HeaderMap;
 use serde::Serialize;
+use tenure_server::idempotency;
 
 use crate::ledger::IdempotencyKey;
-
-const HEADER: &str = "idempotency-key";
-const LONGEST: usize = 255;
 
 /// What is said when it is not known whether a request was carried out.
 pub(super) const SEND_AGAIN: &str =
@@ -22,13 +20,6 @@ pub(super) fn key(
     route: &str,
     request: &impl Serialize,
 ) -> Result<Option<IdempotencyKey>, &'static str> {
-    let mut given = headers.get_all(HEADER).iter();
-    let Some(value) = given.next() else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default();
-    let is_visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if !is_visible || text.len() > LONGEST || given.next().is_some() {
-        return Err("Idempotency-Key is one header of 1 to 255 visible characters");
-    }
-    let request = serde_json::to_string(request).map_err(|_| "The request cannot be told from others")?;
-    Ok(Some(IdempotencyKey { key: format!("{route} {text}").into(), request: request.into() }))
+    let given = idempotency::key(headers, route, request)?;
+    Ok(given.map(|(key, request)| IdempotencyKey { key: key.into(), request: request.into() }))
 }

@@ -1,10 +1,10 @@
 //! The outbox in PostgreSQL.
 
 use tenure::Result;
+use tenure_server::postgres::{ask, connection};
 use tokio_postgres::Row;
 
 use super::Postgres;
-use super::pool::{ask, connection};
 use crate::ledger::outbox::{Message, Outbox, Outcome, State, Tally};
 use crate::ledger::{Fut, Timestamp, signed, unsigned};
 

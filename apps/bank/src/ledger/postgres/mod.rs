@@ -1,17 +1,16 @@
 //! The books in PostgreSQL: any number of processes may share them.
 
 mod letters;
-mod pool;
 mod rows;
 mod summaries;
 mod writer;
 
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::Pool;
 use tenure::{FencingToken, Result};
+use tenure_server::postgres::{ask, connection, make_schema, pool};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
-use self::pool::{ask, connection};
 use self::rows::{ACCOUNT, an_account, an_event};
 use self::writer::Writer;
 use super::step::{IdempotencyKey, Posted, Refused, Step};
@@ -20,8 +19,6 @@ use super::{
 };
 
 const SCHEMA: &str = include_str!("schema.sql");
-/// The key of the lock under which the schema is made: `bank` in letters. Released with its transaction.
-const MAKING: i64 = 0x62_61_6e_6b;
 
 /// Books in a database, in its schema `bank`.
 #[derive(Clone, Debug)]
@@ -37,8 +34,8 @@ impl Postgres {
     /// # Errors
     /// `InvalidInput` when the URL is none, `Unavailable` when the database cannot be reached or refuses.
     pub async fn connect(url: &str) -> Result<Self> {
-        let pool = pool::pool(url)?;
-        ask(connection(&pool).await?, async |db| make(db).await).await?;
+        let pool = pool(url, "bank")?;
+        make_schema(&pool, "bank", SCHEMA).await?;
         Ok(Postgres { writer: Writer::start(pool.clone()), pool })
     }
 
@@ -49,22 +46,6 @@ impl Postgres {
         })
         .await
     }
-}
-
-/// Makes the schema where it is not there. Where it is, nothing is asked of the tables: who makes an index waits for those who
-/// write, and they may wait for it.
-async fn make(db: &Object) -> Result<(), tokio_postgres::Error> {
-    let is_made = async || -> Result<bool, tokio_postgres::Error> {
-        Ok(db.query_one("select to_regclass('bank.meta') is not null", &[]).await?.get(0))
-    };
-    if is_made().await? {
-        return Ok(());
-    }
-    db.batch_execute(&format!("begin; select pg_advisory_xact_lock({MAKING})")).await?;
-    if !is_made().await? {
-        db.batch_execute(SCHEMA).await?;
-    }
-    db.batch_execute("commit").await
 }
 
 impl Ledger for Postgres {

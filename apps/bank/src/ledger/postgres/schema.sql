@@ -1,5 +1,4 @@
 -- The books in PostgreSQL: made once, in one transaction, under a lock.
-create schema if not exists bank;
 
 create table bank.account (
     book       text    not null,
@@ -70,9 +69,3 @@ create table bank.summary (
     body    text   not null,
     primary key (book, id)
 ) with (fillfactor = 70);
-
--- Its being there says that all of this is.
-create table bank.meta (
-    version integer not null
-);
-insert into bank.meta values (1);

@@ -11,11 +11,11 @@ use deadpool_postgres::{Object, Pool};
 use futures_util::future::join_all;
 use futures_util::{FutureExt as _, try_join};
 use tenure::{Error, Result};
+use tenure_server::postgres::{ask, connection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
-use super::pool::{ask, connection};
 use super::rows::{ACCOUNT, an_account, columns};
 use crate::ledger::outbox::Notice;
 use crate::ledger::rules::{self, Loaded};

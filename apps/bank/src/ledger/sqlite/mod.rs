@@ -1,6 +1,5 @@
 //! The books in a SQLite file: several processes of one host may share it.
 
-mod file;
 mod letters;
 mod summaries;
 
@@ -10,9 +9,9 @@ use std::sync::Arc;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tenure::{FencingToken, Result};
+use tenure_server::sqlite::File;
 use uuid::Uuid;
 
-use self::file::File;
 use super::outbox::Notice;
 use super::rules::{self, Loaded};
 use super::step::{IdempotencyKey, Posted, Refused, StaleWrites, Step};

@@ -11,13 +11,11 @@
 //! The first two are those of clients that know nothing of the rest: a balance that such a one has set is a wallet of version 0 on.
 //! Entries of the lists are JSON. What Redis loses in a crash is lost: it is as durable as its `appendfsync`.
 
-mod link;
-
 use redis::{Script, ScriptInvocation};
 use serde::Deserialize;
 use tenure::{Error, FencingToken, Result};
+use tenure_server::redis::Link;
 
-use self::link::Link;
 use super::{Change, Condition, HISTORY, Order, Refusal, UserId, Wallet, Wallets};
 use crate::ledger::{EventKind, Fut, IdempotencyKey, Stale, Timestamp};
 

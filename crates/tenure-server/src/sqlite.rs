@@ -1,4 +1,4 @@
-//! The database file: one thread that writes, and a few connections that read.
+//! A SQLite file of a service: one thread that writes, and a few connections that read. With the feature `sqlite`.
 //!
 //! Writes that wait together are one transaction: a sync of the disk is paid once for all of them.
 
@@ -30,7 +30,7 @@ type Write = Box<dyn FnOnce(&Connection) -> rusqlite::Result<Reply> + Send>;
 
 /// An open database file. Clones share it.
 #[derive(Clone)]
-pub(super) struct File {
+pub struct File {
     path: Arc<PathBuf>,
     writes: mpsc::Sender<Write>,
     idle: Arc<Mutex<Vec<Connection>>>,
@@ -48,16 +48,17 @@ impl File {
     ///
     /// # Errors
     /// `Unavailable` when it cannot be opened or written.
-    pub(super) fn open(path: &Path, schema: &str) -> Result<Self> {
+    pub fn open(path: &Path, schema: &str) -> Result<Self> {
         let mut writer = connection(path).map_err(|error| failed(&error))?;
         let made = writer
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .and_then(|schemas| schemas.execute_batch(schema).and_then(|()| schemas.commit()));
         made.map_err(|error| failed(&error))?;
         let (writes, asked) = mpsc::channel(QUEUE);
-        let started = thread::Builder::new().name("bank-writer".to_owned()).spawn(move || run(writer, asked));
+        let started =
+            thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || run(writer, asked));
         started.map_err(|error| {
-            Error::unavailable("books", "the writer's thread cannot start").with_source(error)
+            Error::unavailable("database", "the writer's thread cannot start").with_source(error)
         })?;
         Ok(File {
             path: Arc::new(path.to_owned()),
@@ -69,7 +70,13 @@ impl File {
 
     /// Does some work in a transaction of writes, and answers when it is durable. The work may have been rolled back although
     /// it succeeded; it has to leave nothing half done itself, since a failure ends the transaction for all that share it.
-    pub(super) async fn write<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// `Unavailable` when the database refuses, or cannot be written to.
+    ///
+    /// # Cancel safety
+    /// Dropped, the work may be done all the same, as a whole.
+    pub async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -81,13 +88,19 @@ impl File {
                 let _ = answer.send(ended.map(|()| value));
             }))
         });
-        let gone = || Error::unavailable("books", "a write to the database failed");
+        let gone = || Error::unavailable("database", "a write to the database failed");
         self.writes.send(write).await.map_err(|_| gone())?;
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Does some reading, of one consistent state.
-    pub(super) async fn read<T: Send + 'static>(
+    ///
+    /// # Errors
+    /// `Unavailable` when the database refuses.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -106,8 +119,9 @@ impl File {
             idle.lock().push(db);
             Ok(value)
         });
-        let read =
-            reading.await.map_err(|error| Error::internal("books", "a read panicked").with_source(error))?;
+        let read = reading
+            .await
+            .map_err(|error| Error::internal("database", "a read panicked").with_source(error))?;
         read.map_err(|error: rusqlite::Error| failed(&error))
     }
 }
@@ -122,7 +136,7 @@ fn connection(path: &Path) -> rusqlite::Result<Connection> {
         tried < PATIENCE
     }))?;
     db.pragma_update(None, "journal_mode", "wal")?;
-    // Each commit is on the disk when it is answered: this is money.
+    // Each commit is on the disk when it is answered.
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "cache_size", CACHE)?;
     db.set_prepared_statement_cache_capacity(64);
@@ -141,7 +155,7 @@ fn run(mut db: Connection, mut asked: mpsc::Receiver<Write>) {
         let mut replies = Vec::with_capacity(group.len());
         let ended = transaction(&mut db, group.drain(..), &mut replies);
         if let Err(error) = &ended {
-            tracing::warn!(error = %error, writes = replies.len(), "a transaction of the books failed");
+            tracing::warn!(error = %error, writes = replies.len(), "a transaction failed");
         }
         for reply in replies {
             reply(ended.as_ref().map_err(failed).copied());
@@ -163,5 +177,5 @@ fn transaction(
 }
 
 fn failed(error: &rusqlite::Error) -> Error {
-    Error::unavailable("books", format!("the database refuses error={error}"))
+    Error::unavailable("database", format!("the database refuses error={error}"))
 }

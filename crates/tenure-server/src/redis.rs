@@ -1,4 +1,4 @@
-//! The connection to Redis: one, which all tasks share, and which comes back by itself.
+//! The connection of a service to Redis: one, which all tasks share, and which comes back by itself. With the feature `redis`.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +22,7 @@ const SILENCES: u32 = 3;
 const UNDER_WAY: usize = 1_024;
 
 /// The connection, as the tasks of a process share it.
-pub(super) struct Link {
+pub struct Link {
     client: Client,
     manager: Mutex<ConnectionManager>,
     /// Answers in a row that did not come.
@@ -41,7 +41,7 @@ impl Link {
     ///
     /// # Errors
     /// `InvalidInput` when the URL is none; it is not shown, since it may have a password.
-    pub(super) fn open(url: &str) -> Result<Self> {
+    pub fn open(url: &str) -> Result<Self> {
         let wrong = |_| Error::invalid("redis", "the URL of Redis is none");
         let info = url.into_connection_info().map_err(wrong)?;
         let keepalive = TcpKeepalive::new().with_time(PATIENCE * 5).with_interval(PATIENCE * 5);
@@ -59,7 +59,10 @@ impl Link {
     ///
     /// # Errors
     /// `Unavailable`, also when the server refuses; `Internal` when it finds something else than was expected.
-    pub(super) async fn ask<T>(
+    ///
+    /// # Cancel safety
+    /// Dropped, what was asked may be done all the same.
+    pub async fn ask<T>(
         &self,
         asking: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,
     ) -> Result<T> {
@@ -97,7 +100,7 @@ fn manager(client: &Client) -> Result<ConnectionManager, RedisError> {
 fn failed(error: RedisError) -> Error {
     let told = match error.code() {
         Some("ERR" | "WRONGTYPE") => {
-            Error::internal("redis", format!("what is there is no wallet error={error}"))
+            Error::internal("redis", format!("what is there is not what was expected error={error}"))
         }
         _ => Error::unavailable("redis", format!("the server cannot be asked error={error}")),
     };
