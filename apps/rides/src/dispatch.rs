@@ -55,9 +55,6 @@ impl Dispatch {
 
     /// Gives a booking to the nearest driver who is free.
     pub async fn assign(&self, id: i64, key: Option<Key>) -> Answer {
-        if let Some(known) = self.repeated(key.as_ref()).await? {
-            return Ok(known);
-        }
         let name = booking_lock(id);
         let Some(held) = self.locking.all(std::slice::from_ref(&name)).await? else {
             return Ok(Err(Refusal::Locked(name)));
@@ -71,7 +68,8 @@ impl Dispatch {
     async fn find_driver(&self, id: i64, held: &Held, key: Option<Key>) -> Answer {
         let booking = match self.store.open(id, held.token()).await? {
             Ok(Some(booking)) if booking.status == Status::Pending => booking,
-            Ok(_) => return Ok(Err(Refusal::NotPending)),
+            // It may have been this very request, whose answer was lost.
+            Ok(_) => return Ok(self.repeated(key.as_ref()).await?.unwrap_or(Err(Refusal::NotPending))),
             Err(refusal) => return Ok(Err(refusal)),
         };
         let pickup = Place::of(booking.pickup_lat, booking.pickup_lng);
@@ -135,9 +133,6 @@ impl Dispatch {
     /// A booking is not to take place.
     pub async fn cancel(&self, id: i64, reason: String, by: User, key: Option<Key>) -> Answer {
         for _ in 0..TRIES {
-            if let Some(known) = self.repeated(key.as_ref()).await? {
-                return Ok(known);
-            }
             let Some(known) = self.store.booking(id).await? else { return Ok(Err(Refusal::NoBooking)) };
             let action = Action::Cancel { reason: reason.clone(), by };
             match self.change(id, known.booking.driver_id, action, key.clone()).await? {
@@ -150,9 +145,6 @@ impl Dispatch {
 
     /// Makes a change under the locks on the booking and its driver, both taken in one step.
     async fn change(&self, id: i64, driver: Option<i64>, action: Action, key: Option<Key>) -> Answer {
-        if let Some(known) = self.repeated(key.as_ref()).await? {
-            return Ok(known);
-        }
         let names: Vec<String> = std::iter::once(booking_lock(id)).chain(driver.map(driver_lock)).collect();
         let Some(held) = self.locking.all(&names).await? else {
             return Ok(Err(Refusal::Locked(booking_lock(id))));

@@ -10,6 +10,7 @@ pub mod decimal;
 pub mod dispatch;
 pub mod geo;
 mod http;
+pub mod load;
 pub mod locking;
 mod rides;
 pub mod store;

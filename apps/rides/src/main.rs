@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use rides::city::{self, City};
+use rides::load::{self, Load, Storm};
 use rides::{Rides, listen_address};
 use tenure_server::stores::{self, Stores};
 use tenure_server::{Signals, settings};
@@ -30,6 +31,8 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Seed(Seed),
+    Load(Load),
+    Storm(Storm),
 }
 
 /// How rides are served.
@@ -69,6 +72,8 @@ async fn main() -> anyhow::Result<()> {
     match args.command {
         None => serve(args.serve).await,
         Some(Command::Seed(seed)) => write_down(seed).await,
+        Some(Command::Load(load)) => load::load(load).await,
+        Some(Command::Storm(storm)) => load::storm(storm).await,
     }
 }
 

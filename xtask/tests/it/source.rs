@@ -15,6 +15,8 @@ const SLEEPERS: &[(&str, &str)] = &[
     ("apps/bank/tests/it/outbox.rs", "asks the books again until what it waits for is written there"),
     ("apps/bank/tests/it/stores.rs", "asks a bank again until it answers what is waited for"),
     ("apps/bank/tests/it/storm/mod.rs", "a stop has to outlast a lease, and deaths come at random moments"),
+    ("apps/rides/tests/it/storm/journey.rs", "a client that was not answered asks again a moment later"),
+    ("apps/rides/tests/it/storm/mod.rs", "a stop has to outlast a lease, and deaths come at random moments"),
     ("crates/tenure-server/tests/it/limits.rs", "a connection is idle while nothing happens on it"),
     ("crates/tenure/tests/it/processes.rs", "looks again at a file that other processes count in"),
     ("crates/tenure/tests/it/file.rs", "a waiter asks again when the store has said that the lease runs out"),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use redis::Script;
 use tenure::Result;
 use tenure_server::redis::Link;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Place, REACH};
@@ -31,6 +31,8 @@ const REPAIR_SOON: Duration = Duration::from_secs(1);
 const GROUP: u32 = 1_000;
 /// How many changes may wait to be told.
 const QUEUE: usize = 4_096;
+/// How long a search waits for the changes before it to be written; then the database is asked.
+const CATCH_UP: Duration = Duration::from_millis(50);
 /// By how much more than the radius is searched, in km: a place in Redis is off by up to a metre.
 const SLACK: f64 = 0.005;
 
@@ -45,6 +47,10 @@ pub struct Index {
     is_current: AtomicBool,
     /// How often something could not be asked or written.
     failures: AtomicU64,
+    /// How many changes were told.
+    told: AtomicU64,
+    /// How many of these are written by now, or have failed to be.
+    done: watch::Sender<u64>,
     changed: mpsc::Sender<Driver>,
     to_tell: Mutex<mpsc::Receiver<Driver>>,
 }
@@ -64,6 +70,8 @@ impl Index {
             versions: key("version"),
             is_current: AtomicBool::new(false),
             failures: AtomicU64::new(0),
+            told: AtomicU64::new(0),
+            done: watch::Sender::new(0),
             changed,
             to_tell: Mutex::new(to_tell),
         })
@@ -71,8 +79,9 @@ impl Index {
 
     /// Notes how a driver is by now. Waits for nothing.
     pub fn tell(&self, driver: Driver) {
-        if self.changed.try_send(driver).is_err() {
-            self.distrust();
+        match self.changed.try_send(driver) {
+            Ok(()) => _ = self.told.fetch_add(1, Ordering::Relaxed),
+            Err(_) => self.distrust(),
         }
     }
 
@@ -82,8 +91,17 @@ impl Index {
     }
 
     /// The numbers of the drivers that the index has within `radius` km, the nearest first, `count` of them at most. `None` when the index
-    /// cannot be asked or is not up to date.
+    /// cannot be asked or is not up to date. What was told before by this process is seen.
     pub(super) async fn search(&self, centre: Place, radius: f64, count: Option<usize>) -> Option<Vec<i64>> {
+        if !self.is_current.load(Ordering::Relaxed) {
+            return None;
+        }
+        let told = self.told.load(Ordering::Relaxed);
+        let mut done = self.done.subscribe();
+        if tokio::time::timeout(CATCH_UP, done.wait_for(|done| *done >= told)).await.is_err() {
+            return None;
+        }
+        // A write that has failed is done too.
         if !self.is_current.load(Ordering::Relaxed) {
             return None;
         }
@@ -116,11 +134,12 @@ impl Index {
             // The end, a change, or the next repair.
             tokio::select! {
                 () = end.cancelled() => {}
-                _ = to_tell.recv_many(&mut changed, GROUP as usize) => {
+                count = to_tell.recv_many(&mut changed, GROUP as usize) => {
                     if let Err(error) = self.write(&changed).await {
                         tracing::warn!(error = %error, "the index of drivers cannot be told");
                     }
                     changed.clear();
+                    self.done.send_modify(|done| *done += count as u64);
                 }
                 () = tokio::time::sleep_until(due) => {}
             }

@@ -197,3 +197,32 @@ async fn a_ride_goes_to_the_nearest_within_ten_kilometres_and_of_two_as_near_to_
         none.fails(400, "Failed to assign driver", "No available drivers found");
     }
 }
+
+/// A change that is told late, as by an instance that was slow, must not take back what is newer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_word_of_a_driver_never_replaces_a_newer_one_in_the_index() {
+    let ground = Ground::new(Setup::PostgresAndRedis).await;
+    let rides = ground.serve().await;
+    let centre = Place { lat: -33.0, lng: 151.0 };
+    let first = add(&rides, "first", centre.lat, centre.lng).await;
+    let path = format!("/api/drivers/{first}/status");
+    rides.patch(&path, json!({"status": "offline"})).await.data(200);
+    let old = rides.rides.store.drivers_of(&[first]).await.unwrap().remove(0);
+    rides.patch(&path, json!({"status": "online"})).await.data(200);
+    rides.rides.index.as_ref().unwrap().tell(old);
+    // Told after it, and seen by the index alone: then the old word has been read.
+    let second = add(&rides, "second", centre.lat, centre.lng).await;
+    let query = format!("/api/drivers/nearby?lat={}&lng={}", centre.lat, centre.lng);
+    let seen = async {
+        loop {
+            let found = rides.get(&query).await.json();
+            let ids: Vec<i64> =
+                found["data"].as_array().unwrap().iter().map(|near| near["id"].as_i64().unwrap()).collect();
+            if found["performance"]["method"] == "redis_geo" && ids.contains(&second) {
+                return ids;
+            }
+        }
+    };
+    let ids = tokio::time::timeout(std::time::Duration::from_secs(60), seen).await.unwrap();
+    assert_eq!(ids, [first, second]);
+}

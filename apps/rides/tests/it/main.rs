@@ -6,5 +6,9 @@ mod contract;
 mod drivers;
 mod map;
 mod outages;
+mod program;
 mod stores;
+// Minutes of four processes: in the optimised runs of `cargo xtask soak`.
+#[cfg(not(debug_assertions))]
+mod storm;
 mod together;

@@ -1,13 +1,14 @@
 //! The servers that the tests share, and rides over them.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rides::{Config, Rides, Work};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tenure_server::stores::Stores;
-use tenure_testkit::{PostgresServer, RedisServer};
+use tenure_testkit::{PostgresServer, RedisConfig, RedisServer};
 use tokio::net::TcpListener;
 
 /// The PostgreSQL server of this run.
@@ -31,12 +32,16 @@ pub(crate) const SETUPS: [Setup; 3] = [Setup::Files, Setup::Postgres, Setup::Pos
 
 /// Stores of a set-up that any number of instances may stand on.
 #[derive(Debug)]
+#[cfg_attr(debug_assertions, allow(dead_code, reason = "storms are part of the optimised runs alone"))]
 pub(crate) struct Ground {
     stores: Stores,
     dir: TempDir,
     redis: Option<RedisServer>,
+    /// A database server of its own, where it is to be restarted.
+    postgres: Option<PostgresServer>,
 }
 
+#[cfg_attr(debug_assertions, allow(dead_code, reason = "storms are part of the optimised runs alone"))]
 impl Ground {
     /// Fresh stores. Redis is a server of its own, since it is stopped and killed.
     pub(crate) async fn new(setup: Setup) -> Self {
@@ -55,7 +60,42 @@ impl Ground {
             "REDIS_URL" => redis.as_ref().map(RedisServer::url),
             _ => None,
         };
-        Ground { stores: Stores::of(variable), dir: tempfile::tempdir().unwrap(), redis }
+        Ground { stores: Stores::of(variable), dir: tempfile::tempdir().unwrap(), redis, postgres: None }
+    }
+
+    /// Fresh stores that keep what they have when they are killed, and that nobody else uses. Blocks.
+    pub(crate) fn of_its_own(setup: Setup) -> Self {
+        let postgres = (setup != Setup::Files).then(PostgresServer::start);
+        let redis = (setup == Setup::PostgresAndRedis).then(|| RedisConfig::default().append_only().start());
+        let database = postgres.as_ref().map(|server| server.url(&server.database()));
+        Ground { postgres, ..Ground::over(database, redis) }
+    }
+
+    /// What a process has to be told to stand on the same stores.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let database = self.stores.database.as_deref().map(|url| ("DATABASE_URL", url));
+        let redis = self.stores.redis.as_deref().map(|url| ("REDIS_URL", url));
+        database.into_iter().chain(redis)
+    }
+
+    /// Kills a server and starts it again with what it had; Redis and PostgreSQL by turns, where both are there. Blocks.
+    pub(crate) fn restart_a_store(mut self) -> Self {
+        match (&mut self.redis, &mut self.postgres) {
+            (Some(redis), _) if rand::random() => {
+                redis.kill();
+                redis.restart();
+            }
+            (_, Some(postgres)) => {
+                postgres.kill();
+                postgres.restart();
+            }
+            _ => {}
+        }
+        self
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Its Redis server.

@@ -120,15 +120,14 @@ impl Store for Postgres {
     }
 
     fn change(&self, change: Change) -> Fut<'_, Result<Result<Changed, Refusal>>> {
-        let at = Timestamp::now();
         Box::pin(async move {
             let work = async |db: &Object| {
                 if let Some(known) = begin_once(db, change.key.as_ref()).await? {
                     return Ok(known.map(|done| Changed { done, driver: None }));
                 }
-                let changed = make(db, &change, at).await?;
+                let changed = make(db, &change).await?;
                 if let Ok(changed) = &changed {
-                    keep(db, change.key.as_ref(), &changed.done, at).await?;
+                    keep(db, change.key.as_ref(), &changed.done, Timestamp::now()).await?;
                 }
                 Ok(changed)
             };
@@ -272,14 +271,15 @@ async fn keep(db: &Object, key: Option<&Key>, done: &Done, at: Timestamp) -> Res
     query(db, sql, &[&key.key, &key.request, &done.to_text(), &at.0]).await.map(|_| ())
 }
 
-async fn make(db: &Object, change: &Change, at: Timestamp) -> Answer<Changed> {
+async fn make(db: &Object, change: &Change) -> Answer<Changed> {
     let booking = load_booking(db, change.booking).await?;
     let named = change.action.driver().or_else(|| booking.as_ref()?.driver_id);
     let driver = match named {
         Some(id) => load_driver(db, id).await?,
         None => None,
     };
-    let (booking, changed) = match rules::decide(booking, driver, change, at) {
+    // Now that both rows are held: what comes later has a later moment.
+    let (booking, changed) = match rules::decide(booking, driver, change, Timestamp::now()) {
         Ok(decided) => decided,
         Err(refusal) => return Ok(Err(refusal)),
     };

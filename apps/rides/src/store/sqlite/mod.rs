@@ -101,9 +101,10 @@ impl Store for Sqlite {
     }
 
     fn change(&self, change: Change) -> Fut<'_, Result<Result<Changed, Refusal>>> {
-        let (at, stale) = (Timestamp::now(), Arc::clone(&self.stale));
+        let stale = Arc::clone(&self.stale);
         Box::pin(self.file.write(move |db| {
-            let mut driver = None;
+            // Now that nobody else writes: what comes later has a later moment.
+            let (at, mut driver) = (Timestamp::now(), None);
             let done = once(db, change.key.as_ref(), at, |db| {
                 let changed = make(db, &change, at)?;
                 stale.count(&changed);
