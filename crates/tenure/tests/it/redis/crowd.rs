@@ -68,10 +68,10 @@ fn crowd(url: &str) {
     });
 }
 
-/// Bytes of this process in memory.
+/// Bytes of this process in memory, without what is its program's file.
 fn resident() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1_024
 }
 
