@@ -1,8 +1,4 @@
-//! A cache of two levels: one in the process, and one that all instances share where there is Redis.
-//!
-//! A cached value is trusted for as long as the consistency time-out says, counted from before it was read. An older one is
-//! compared by version with where it came from, so that nobody is ever answered with what was outdated for longer than that,
-//! whatever message was lost. News of a change ([`HybridCache::outdate`]) end a value at once, also one that is being read.
+//! A cache of two levels, and how old its answers may be: see [`HybridCache`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,7 +44,11 @@ struct Wanted<S: Source> {
     slot: Option<Slot<S::Value>>,
 }
 
-/// A cache over a source. See the module.
+/// A cache of two levels over a source: one in the process, and one that all instances share where there is Redis.
+///
+/// A cached value is trusted for as long as the consistency time-out says, counted from before it was read. An older one is compared by
+/// version with where it came from, so that nobody is ever answered with what was outdated for longer than that, whatever message was lost.
+/// News of a change end a value at once, also one that is being read.
 pub struct HybridCache<S: Source> {
     source: S,
     local: Cache<S::Key, Slot<S::Value>>,

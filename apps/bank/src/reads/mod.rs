@@ -1,6 +1,6 @@
 //! Reads that take no lock: accounts, their summaries and their last events, cached on two levels.
 //!
-//! How outdated an answer may be is written in [`cache`]. News of changes come from [`Watched`], the store that every writer is
+//! How outdated an answer may be is written at [`HybridCache`]. News of changes come from [`Watched`], the store that every writer is
 //! given, so that no writer can forget them.
 
 mod cache;
