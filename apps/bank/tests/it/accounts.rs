@@ -5,8 +5,9 @@ use bank::ledger::{AccountKey, Book};
 use bank::names::account_lock;
 use serde_json::{Value, json};
 use tenure::FencingToken;
+use tenure_testkit::{Ground, SETUPS, Setup};
 
-use crate::stores::{Answer, Ground, SETUPS, Served, Setup};
+use crate::stores::{Answer, Served};
 
 pub(crate) const ACCOUNTS: &str = "/api/cqrs/accounts";
 const BATCH: &str = "/api/cqrs/operations/batch";
@@ -33,7 +34,7 @@ fn problem(answer: &Answer) -> (u16, String) {
 async fn an_account_is_created_changed_read_and_closed() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let bank = ground.serve(Config::default()).await;
+        let bank = Served::on(&ground, Config::default()).await;
         let id = create(&bank, "100.50").await;
         let put = verb(&bank, &id, "deposit", r#"{"amount":0.25}"#).await;
         assert_eq!(put.status, 200, "{put:?}");
@@ -76,7 +77,7 @@ async fn an_account_is_created_changed_read_and_closed() {
 async fn what_is_wrong_is_told_as_a_problem_and_changes_nothing() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let bank = ground.serve(Config::default()).await;
+        let bank = Served::on(&ground, Config::default()).await;
         let id = create(&bank, "10").await;
         let endless = format!(r#"{{"owner_name":"{}"}}"#, "a".repeat(1_025));
         for body in [
@@ -119,7 +120,7 @@ async fn what_is_wrong_is_told_as_a_problem_and_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_is_not_there_any_more_is_a_conflict() {
     let ground = Ground::new(Setup::Files).await;
-    let bank = ground.serve(Config::default()).await;
+    let bank = Served::on(&ground, Config::default()).await;
     let id = create(&bank, "10").await;
     let path = format!("{ACCOUNTS}/{id}/deposit");
     let with = |tag: &str| {
@@ -140,7 +141,8 @@ async fn a_version_that_is_not_there_any_more_is_a_conflict() {
 async fn what_is_repeated_under_a_key_is_done_once() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let pair = [ground.serve(Config::default()).await, ground.serve(Config::default()).await];
+        let pair =
+            [Served::on(&ground, Config::default()).await, Served::on(&ground, Config::default()).await];
         let send = async |number: usize, path: &str, key: &str, body: &str| {
             let bank = &pair[number % 2];
             bank.ask(bank.to(path).header("idempotency-key", key).body(body.to_owned())).await
@@ -170,7 +172,7 @@ async fn what_is_repeated_under_a_key_is_done_once() {
 async fn a_batch_answers_each_operation_in_its_place() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let bank = ground.serve(Config::default()).await;
+        let bank = Served::on(&ground, Config::default()).await;
         let (a, b) = (create(&bank, "10").await, create(&bank, "10").await);
         let operations = json!({"operations": [
             {"account_id": b, "kind": "withdraw", "amount": 4},
@@ -217,7 +219,7 @@ async fn a_batch_answers_each_operation_in_its_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_of_none_or_of_too_many_is_refused() {
     let ground = Ground::new(Setup::Files).await;
-    let bank = ground.serve(Config::default()).await;
+    let bank = Served::on(&ground, Config::default()).await;
     let id = create(&bank, "0").await;
     let of = |count: usize| {
         let operation = json!({"account_id": id, "kind": "deposit", "amount": 1});
@@ -235,7 +237,8 @@ async fn a_batch_of_none_or_of_too_many_is_refused() {
 async fn a_batch_writes_what_it_won_and_waits_for_the_rest() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let [bank, other] = [ground.serve(Config::default()).await, ground.serve(Config::default()).await];
+        let [bank, other] =
+            [Served::on(&ground, Config::default()).await, Served::on(&ground, Config::default()).await];
         let (a, b) = (create(&bank, "10").await, create(&bank, "10").await);
         let held = other.bank.locks.lock(account_lock(&a)).acquire().await.unwrap();
         let operations = json!({"operations": [
@@ -264,7 +267,7 @@ async fn an_account_that_stays_locked_is_busy_and_nothing_else_is() {
     let ground = Ground::new(Setup::Postgres).await;
     let mut config = Config::default();
     config.lock_wait_ms = 200;
-    let [bank, other] = [ground.serve(config.clone()).await, ground.serve(config).await];
+    let [bank, other] = [Served::on(&ground, config.clone()).await, Served::on(&ground, config).await];
     let (a, b) = (create(&bank, "10").await, create(&bank, "10").await);
     let _held = other.bank.locks.lock(account_lock(&a)).acquire().await.unwrap();
     let operations = json!({"operations": [
@@ -287,7 +290,7 @@ async fn an_account_that_stays_locked_is_busy_and_nothing_else_is() {
 async fn a_write_whose_lock_has_passed_on_is_refused_and_counted() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let bank = ground.serve(Config::default()).await;
+        let bank = Served::on(&ground, Config::default()).await;
         let id = create(&bank, "10").await;
         // Somebody with a newer lock has looked: whatever token comes now is older.
         let newer = bank.bank.store.open(&AccountKey::account(id.as_str()), FencingToken::MAX).await;
@@ -303,7 +306,8 @@ async fn a_write_whose_lock_has_passed_on_is_refused_and_counted() {
 async fn money_is_what_was_answered_whatever_meets() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let pair = [ground.serve(Config::default()).await, ground.serve(Config::default()).await];
+        let pair =
+            [Served::on(&ground, Config::default()).await, Served::on(&ground, Config::default()).await];
         let mut ids = Vec::new();
         for _ in 0..4 {
             ids.push(create(&pair[0], "20").await);

@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use tenure::FencingToken;
+use tenure_testkit::ground::fresh_database;
 
 use crate::stores;
 
@@ -249,8 +250,7 @@ async fn a_replay_starts_at_the_last_snapshot() {
 async fn two_processes_on_one_store_open_an_account_once_and_keep_every_move() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bank.db");
-    let database =
-        tokio::task::spawn_blocking(|| stores::postgres().url(&stores::postgres().database())).await.unwrap();
+    let database = fresh_database().await;
     let sqlite = || -> Arc<dyn Store> { Arc::new(bank::ledger::Sqlite::open(&path).unwrap()) };
     let postgres = [
         bank::ledger::Postgres::connect(&database).await.unwrap(),

@@ -7,9 +7,9 @@ use bank::Config;
 use bank::ledger::{AccountKey, Action, Entry, Memory, Step, Store};
 use bank::reads::{Reads, Settings, SharedLevel, Watched};
 use tenure::{Clock, Locks};
-use tenure_testkit::RedisServer;
+use tenure_testkit::{Ground, RedisServer, Setup};
 
-use crate::stores::{Ground, Setup};
+use crate::stores::Served;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -221,7 +221,7 @@ async fn instances_that_are_served_see_each_others_writes() {
         if setup == Setup::PostgresAndRedis {
             config.reads.consistency_timeout = HOUR;
         }
-        let [one, other] = [ground.serve(config.clone()).await, ground.serve(config).await];
+        let [one, other] = [Served::on(&ground, config.clone()).await, Served::on(&ground, config).await];
         let made = one.post("/api/cqrs/accounts", r#"{"owner_name":"Ada"}"#).await.json();
         let path = format!("/api/cqrs/accounts/{}", made["id"].as_str().unwrap());
         for balance in 1..=5 {

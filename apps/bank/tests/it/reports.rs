@@ -2,14 +2,15 @@
 
 use bank::Config;
 use serde_json::json;
+use tenure_testkit::{Ground, Setup};
 
 use crate::accounts::{ACCOUNTS, create, verb};
-use crate::stores::{Ground, Setup};
+use crate::stores::Served;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reports_have_the_fields_that_dashboards_know() {
     let ground = Ground::new(Setup::Files).await;
-    let bank = ground.serve(Config::default()).await;
+    let bank = Served::on(&ground, Config::default()).await;
     let id = create(&bank, "10").await;
     verb(&bank, &id, "deposit", r#"{"amount":1}"#).await;
     bank.get(&format!("{ACCOUNTS}/{id}")).await;
@@ -62,7 +63,7 @@ async fn the_reports_have_the_fields_that_dashboards_know() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_accounts_are_listed_in_pages_and_read_at_once() {
     let ground = Ground::new(Setup::Files).await;
-    let bank = ground.serve(Config::default()).await;
+    let bank = Served::on(&ground, Config::default()).await;
     let mut ids = Vec::new();
     for _ in 0..5 {
         ids.push(create(&bank, "1").await);

@@ -4,8 +4,9 @@ use bank::Config;
 use bank::ledger::{AccountKey, Action, Entry, Notice, Step, Store, Summary};
 use bank::projector::Projector;
 use serde_json::{Value, json};
+use tenure_testkit::{Ground, SETUPS};
 
-use crate::stores::{self, Answer, Ground, SETUPS, Served};
+use crate::stores::{self, Answer, Served};
 
 fn key() -> AccountKey {
     AccountKey::account("a")
@@ -83,7 +84,7 @@ async fn a_notice_that_nobody_understands_is_refused_for_good() {
 async fn the_outbox_keeps_summaries_up() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let bank = ground.serve(Config::default()).await;
+        let bank = Served::on(&ground, Config::default()).await;
         let made = bank.post("/api/cqrs/accounts", r#"{"owner_name":"Ada","initial_balance":1.5}"#).await;
         let path = format!("/api/cqrs/accounts/{}", made.json()["id"].as_str().unwrap());
         let shown = format!("{path}/summary");

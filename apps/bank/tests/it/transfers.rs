@@ -10,8 +10,9 @@ use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tenure::{Locks, Result};
+use tenure_testkit::{Ground, SETUPS, Setup};
 
-use crate::stores::{Answer, Ground, SETUPS, Served, Setup};
+use crate::stores::{Answer, Served};
 
 fn answer(status: u16, text: &str) -> Answer {
     Answer { status, text: text.to_owned() }
@@ -47,7 +48,7 @@ fn count(answers: &[Answer], status: u16) -> usize {
 async fn accounts_and_transfers_answer_as_the_contract_says() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let bank = ground.serve(patient()).await;
+        let bank = Served::on(&ground, patient()).await;
         open(&bank, "A", "100").await;
         assert_eq!(bank.post("/accounts", r#"{"id":"B"}"#).await, answer(201, r#"{"id":"B","balance":0}"#));
         let exists = answer(409, r#"{"error":"CONFLICT","message":"Account with ID A already exists"}"#);
@@ -70,7 +71,7 @@ async fn accounts_and_transfers_answer_as_the_contract_says() {
 async fn what_cannot_be_right_is_refused_in_words_and_leaves_no_trace() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let bank = ground.serve(patient()).await;
+        let bank = Served::on(&ground, patient()).await;
         open(&bank, "A", "100").await;
         open(&bank, "B", "100").await;
         for body in [r#"{}"#, r#"{"id":""}"#, r#"{"id":" \t"}"#, r#"{"id":null}"#] {
@@ -131,7 +132,7 @@ async fn what_cannot_be_right_is_refused_in_words_and_leaves_no_trace() {
 #[tokio::test(flavor = "multi_thread")]
 async fn amounts_are_exact_up_to_the_last_digit() {
     let ground = Ground::new(Setup::Files).await;
-    let bank = ground.serve(patient()).await;
+    let bank = Served::on(&ground, patient()).await;
     open(&bank, "A", "92233720368547758.07").await;
     open(&bank, "B", "0.01").await;
     let moved = transfer(&bank, "A", "B", "90071992547409.93").await;
@@ -145,7 +146,7 @@ async fn amounts_are_exact_up_to_the_last_digit() {
 async fn eleven_withdrawals_of_ten_from_a_hundred_give_ten_successes() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let bank = ground.serve(patient()).await;
+        let bank = Served::on(&ground, patient()).await;
         open(&bank, "A", "100").await;
         open(&bank, "B", "0").await;
         let answers = join_all((0..11).map(|_| transfer(&bank, "A", "B", "10"))).await;
@@ -162,7 +163,7 @@ async fn opposite_transfers_end_without_deadlock_and_rings_keep_the_total() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
         // Two instances: the order of the locks is the stores', not one process's.
-        let banks = [ground.serve(patient()).await, ground.serve(patient()).await];
+        let banks = [Served::on(&ground, patient()).await, Served::on(&ground, patient()).await];
         for id in 0..10 {
             open(&banks[0], &id.to_string(), "1000").await;
         }
@@ -188,7 +189,7 @@ async fn opposite_transfers_end_without_deadlock_and_rings_keep_the_total() {
 async fn many_creates_of_one_id_give_one_account_and_of_distinct_ids_all() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let bank = ground.serve(patient()).await;
+        let bank = Served::on(&ground, patient()).await;
         let same =
             join_all((0..10).map(|_| bank.post("/accounts", r#"{"id":"one","initial_balance":5}"#))).await;
         assert_eq!((count(&same, 201), count(&same, 409)), (1, 9), "{setup:?}");
@@ -204,7 +205,7 @@ async fn many_creates_of_one_id_give_one_account_and_of_distinct_ids_all() {
 async fn a_hundred_tens_from_a_thousand_and_random_transfers_keep_the_total() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let bank = ground.serve(patient()).await;
+        let bank = Served::on(&ground, patient()).await;
         for id in 0..20 {
             open(&bank, &id.to_string(), "1000").await;
         }
@@ -230,7 +231,7 @@ async fn a_hundred_tens_from_a_thousand_and_random_transfers_keep_the_total() {
 async fn a_request_that_is_sent_again_with_its_key_is_answered_and_not_repeated() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let banks = [ground.serve(patient()).await, ground.serve(patient()).await];
+        let banks = [Served::on(&ground, patient()).await, Served::on(&ground, patient()).await];
         open(&banks[0], "A", "100").await;
         open(&banks[0], "B", "0").await;
         let send = |bank: usize, amount: &str, key: &str| {
@@ -267,7 +268,7 @@ async fn a_lock_that_is_held_elsewhere_is_waited_for_and_then_told() {
         let ground = Ground::new(setup).await;
         let mut config = Config::default();
         config.lock_wait_ms = 100;
-        let banks = [ground.serve(config).await, ground.serve(Config::default()).await];
+        let banks = [Served::on(&ground, config).await, Served::on(&ground, Config::default()).await];
         open(&banks[0], "A", "100").await;
         open(&banks[0], "B", "0").await;
         let guard = banks[1].bank.locks.lock("account:balance:A").acquire().await.unwrap();
@@ -291,7 +292,7 @@ async fn the_fee_goes_to_its_account_and_the_books_stay_whole() {
         let ground = Ground::new(setup).await;
         let mut config = patient();
         config.fees = Fees { percent: Cents::units(1), fixed: Cents(50) };
-        let bank = ground.serve(config).await;
+        let bank = Served::on(&ground, config).await;
         open(&bank, "A", "101.5").await;
         open(&bank, "B", "0").await;
         let done = transfer(&bank, "A", "B", "100").await;

@@ -10,9 +10,10 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tenure::Locks;
 use tenure::lease::{Kind, Query};
+use tenure_testkit::{Ground, SETUPS, Setup};
 
 use crate::meddling::Meddling;
-use crate::stores::{Answer, Ground, SETUPS, Served, Setup};
+use crate::stores::{Answer, Served};
 
 const WATCH: &str = "/withdraw_watch";
 const ATOMIC: &str = "/withdraw_lock_lua";
@@ -45,7 +46,7 @@ async fn once(bank: &Served, path: &str, key: &str) -> Answer {
 async fn wallets_answer_as_the_contract_says() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let bank = ground.serve(Config::default()).await;
+        let bank = Served::on(&ground, Config::default()).await;
         assert_eq!(bank.get("/balance?userId=u1").await, answer(404, ""));
         for way in WAYS {
             assert_eq!(
@@ -84,7 +85,7 @@ async fn wallets_answer_as_the_contract_says() {
 async fn what_cannot_be_right_is_refused_and_leaves_no_trace() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let bank = ground.serve(Config::default()).await;
+        let bank = Served::on(&ground, Config::default()).await;
         init(&bank, "u1", 100).await;
         let wrong = |error: &str| answer(400, &format!(r#"{{"error":"{error}"}}"#));
         for way in WAYS {
@@ -151,7 +152,8 @@ async fn every_mix_of_ways_on_two_instances_takes_what_is_there_and_no_more() {
     ];
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let banks = [ground.serve(Config::default()).await, ground.serve(Config::default()).await];
+        let banks =
+            [Served::on(&ground, Config::default()).await, Served::on(&ground, Config::default()).await];
         for (number, mix) in MIXES.into_iter().enumerate() {
             let user = format!("u{number}");
             init(&banks[0], &user, 100).await;
@@ -182,7 +184,8 @@ async fn every_mix_of_ways_on_two_instances_takes_what_is_there_and_no_more() {
 async fn a_key_is_answered_again_and_a_key_for_something_else_is_refused() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let banks = [ground.serve(Config::default()).await, ground.serve(Config::default()).await];
+        let banks =
+            [Served::on(&ground, Config::default()).await, Served::on(&ground, Config::default()).await];
         let reused = answer(422, r#"{"error":"Idempotency-Key was used for another request"}"#);
         for (number, way) in WAYS.into_iter().enumerate() {
             let user = format!("u{number}");
@@ -209,7 +212,8 @@ async fn a_key_is_answered_again_and_a_key_for_something_else_is_refused() {
 async fn a_lock_that_is_held_elsewhere_is_told_as_busy_and_counted() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let [one, other] = [ground.serve(Config::default()).await, ground.serve(Config::default()).await];
+        let [one, other] =
+            [Served::on(&ground, Config::default()).await, Served::on(&ground, Config::default()).await];
         init(&one, "u1", 10).await;
         let held = other.bank.locks.lock("wallet:withdraw:u1").acquire().await.unwrap();
         let busy = answer(200, r#"{"status":"lock_busy","error":"Could not acquire lock"}"#);
@@ -279,7 +283,7 @@ async fn heals(bank: &Served) {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_redis_is_away_wallets_are_refused_and_then_they_are_there_again() {
     let mut ground = Ground::new(Setup::PostgresAndRedis).await;
-    let bank = ground.serve(Config::default()).await;
+    let bank = Served::on(&ground, Config::default()).await;
     init(&bank, "u1", 10).await;
     assert_eq!(withdraw(&bank, LOCK, "u1", "1").await.json()["newBalance"], 9);
     assert_eq!(bank.get("/health").await.json()["ok"], true);

@@ -1,8 +1,9 @@
 //! What bookings refuse, in which words, and what a key repeats.
 
 use serde_json::{Value, json};
+use tenure_testkit::{Ground, SETUPS, Setup};
 
-use crate::stores::{Answer, Ground, SETUPS, Served, Setup, ride};
+use crate::stores::{Answer, Served, ride};
 
 const CREATE: &str = "Failed to create booking";
 const ASSIGN: &str = "Failed to assign driver";
@@ -13,7 +14,7 @@ const COMPLETE: &str = "Failed to complete ride";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ride_that_cannot_be_right_is_refused_in_words() {
     let ground = Ground::new(Setup::Files).await;
-    let rides = ground.serve().await;
+    let rides = Served::on(&ground).await;
     let missing =
         "Missing required fields: rider_id, pickup_lat, pickup_lng, dropoff_lat, dropoff_lng, estimated_fare";
     let latitude = "Latitude must be between -90 and 90";
@@ -66,7 +67,7 @@ async fn a_ride_that_cannot_be_right_is_refused_in_words() {
 async fn every_step_refuses_whoever_has_no_right_to_it_in_the_words_of_the_contract() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let rides = ground.serve().await;
+        let rides = Served::on(&ground).await;
         for id in ["999999", "abc", "0", "-1", "99999999999999999999", "1;drop"] {
             let to = |verb: &str| format!("/api/bookings/{id}/{verb}");
             let cancel = json!({"reason": "r", "user_id": 1, "user_type": "rider"});
@@ -139,7 +140,7 @@ async fn every_step_refuses_whoever_has_no_right_to_it_in_the_words_of_the_contr
 async fn either_side_cancels_at_every_step_and_the_driver_is_free_again() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let rides = ground.serve().await;
+        let rides = Served::on(&ground).await;
         let pending = rides.book(3).await;
         let cancelled = cancel(&rides, pending, 3, "rider").await.data(200);
         assert_eq!(
@@ -170,7 +171,7 @@ async fn cancel(rides: &Served, id: i64, user: i64, side: &str) -> Answer {
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_of_a_user_ask_of_which_side() {
     let ground = Ground::new(Setup::Files).await;
-    let rides = ground.serve().await;
+    let rides = Served::on(&ground).await;
     const READ: &str = "Failed to get bookings";
     for (path, error) in [
         ("/api/users/1/bookings", "User type is required (rider or driver)"),
@@ -192,7 +193,7 @@ async fn once(rides: &Served, path: &str, body: &Value, key: &str) -> Answer {
 async fn a_request_under_a_key_is_carried_out_once_and_answered_again_by_any_instance() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let (one, two) = (ground.serve().await, ground.serve().await);
+        let (one, two) = (Served::on(&ground).await, Served::on(&ground).await);
         let asked = (0..8).map(|number| {
             let rides = if number % 2 == 0 { &one } else { &two };
             async move { once(rides, "/api/bookings", &ride(1), "k1").await }

@@ -1,8 +1,9 @@
 //! Every call of the contract on every set-up: shapes, types, scales and words.
 
 use serde_json::{Value, json};
+use tenure_testkit::{Ground, SETUPS, Setup};
 
-use crate::stores::{Ground, SETUPS, Served, Setup, fields, is_moment};
+use crate::stores::{Served, fields, is_moment};
 
 const BOOKING: [&str; 17] = [
     "accepted_at",
@@ -28,7 +29,7 @@ const BOOKING: [&str; 17] = [
 async fn a_ride_goes_from_its_request_to_its_end_as_the_contract_says() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let rides = ground.serve().await;
+        let rides = Served::on(&ground).await;
         let body = json!({"rider_id": 1, "pickup_lat": 40.7128, "pickup_lng": "-74.0060", "dropoff_lat": 0, "dropoff_lng": 0.000000005,
                           "estimated_fare": 15.5});
         let made = rides.post("/api/bookings", body).await;
@@ -116,7 +117,7 @@ async fn details(rides: &Served, id: i64, driver: i64) {
 async fn health_tells_which_stores_there_are() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let rides = ground.serve().await;
+        let rides = Served::on(&ground).await;
         let health = rides.get("/api/health").await;
         assert_eq!(health.status, 200);
         let health = health.json();
@@ -141,7 +142,7 @@ async fn health_tells_which_stores_there_are() {
 async fn locks_that_are_held_are_listed_by_a_digest_and_what_became_of_them_is_counted() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let rides = ground.serve().await;
+        let rides = Served::on(&ground).await;
         let guard = rides.rides.locks.lock("booking:54").acquire().await.unwrap();
         let stats = rides.get("/api/locks/stats").await.data(200);
         assert_eq!(stats["totalLocks"], 1, "{setup:?}");
@@ -171,7 +172,7 @@ async fn locks_that_are_held_are_listed_by_a_digest_and_what_became_of_them_is_c
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_told_with_its_path_and_pages_are_there() {
     let ground = Ground::new(Setup::Files).await;
-    let rides = ground.serve().await;
+    let rides = Served::on(&ground).await;
     for path in ["/api/nothing", "/nothing", "/api/bookings", "/api/bookings/1/assign"] {
         let answer = rides.get(&format!("{path}?a=b")).await;
         assert_eq!(answer.status, 404);
@@ -192,13 +193,13 @@ async fn what_is_not_there_is_told_with_its_path_and_pages_are_there() {
 async fn a_restart_keeps_everything_and_seeds_nothing_again() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let first = ground.serve().await;
+        let first = Served::on(&ground).await;
         let near = first.get("/api/drivers/nearby?lat=40.7128&lng=-74.0060&radius=5").await.data(200);
         assert!(near.as_array().unwrap().len() >= 20, "{setup:?}");
         let (booking, driver) = first.ride(10).await;
         let before = (first.booking(booking).await, first.driver(driver).await, first.drivers().await);
         first.rides.close().await;
-        let second = ground.serve().await;
+        let second = Served::on(&ground).await;
         let city = rides::city::City::new(rides::city::DRIVERS);
         assert_eq!(rides::seed(&*second.rides.store, &city).await.unwrap(), 0);
         assert_eq!(

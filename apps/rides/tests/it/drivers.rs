@@ -2,8 +2,9 @@
 
 use rides::geo::Place;
 use serde_json::{Value, json};
+use tenure_testkit::{Ground, SETUPS, Setup};
 
-use crate::stores::{Ground, SETUPS, Served, Setup, fields, is_moment, ride};
+use crate::stores::{Served, fields, is_moment, ride};
 
 const ADD: &str = "Failed to create driver";
 const MOVE: &str = "Failed to update driver location";
@@ -26,7 +27,7 @@ async fn near(rides: &Served, place: Place, radius: f64) -> Vec<i64> {
 async fn drivers_are_written_down_moved_and_told_as_the_contract_says() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let rides = ground.serve().await;
+        let rides = Served::on(&ground).await;
         let body = json!({"name": " Zoe ", "phone": "+49", "email": "z@example.com", "lat": 0, "lng": "-0.5", "rating": 4.855});
         let made = rides.post("/api/drivers", body.clone()).await;
         let row = made.data(201);
@@ -77,7 +78,7 @@ async fn drivers_are_written_down_moved_and_told_as_the_contract_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_right_of_drivers_is_refused_in_words() {
     let ground = Ground::new(Setup::Files).await;
-    let rides = ground.serve().await;
+    let rides = Served::on(&ground).await;
     for (body, error) in [
         (json!({"name": "N"}), "Name and phone are required"),
         (json!({"name": " ", "phone": "1"}), "Name and phone are required"),
@@ -118,7 +119,7 @@ async fn what_cannot_be_right_of_drivers_is_refused_in_words() {
 async fn everybody_online_within_the_radius_is_found_the_nearest_first_anywhere_on_earth() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let rides = ground.serve().await;
+        let rides = Served::on(&ground).await;
         for (number, place) in
             [(0.0, 0.0), (89.99, 10.0), (10.0, 179.999), (-85.0, 40.0), (84.99, -3.0)].into_iter().enumerate()
         {
@@ -157,7 +158,7 @@ async fn everybody_online_within_the_radius_is_found_the_nearest_first_anywhere_
 async fn a_driver_on_a_ride_stays_busy_whatever_they_say() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let rides = ground.serve().await;
+        let rides = Served::on(&ground).await;
         let (_, driver) = rides.ride(1).await;
         for status in ["online", "offline"] {
             let said = rides.patch(&format!("/api/drivers/{driver}/status"), json!({"status": status})).await;
@@ -171,7 +172,7 @@ async fn a_driver_on_a_ride_stays_busy_whatever_they_say() {
 async fn a_ride_goes_to_the_nearest_within_ten_kilometres_and_of_two_as_near_to_the_better_one() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let rides = ground.serve().await;
+        let rides = Served::on(&ground).await;
         let centre = Place { lat: -33.0, lng: 151.0 };
         let at = |distance: f64| centre.towards(1.0, distance);
         let book = async || {
@@ -202,7 +203,7 @@ async fn a_ride_goes_to_the_nearest_within_ten_kilometres_and_of_two_as_near_to_
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_word_of_a_driver_never_replaces_a_newer_one_in_the_index() {
     let ground = Ground::new(Setup::PostgresAndRedis).await;
-    let rides = ground.serve().await;
+    let rides = Served::on(&ground).await;
     let centre = Place { lat: -33.0, lng: 151.0 };
     let first = add(&rides, "first", centre.lat, centre.lng).await;
     let path = format!("/api/drivers/{first}/status");

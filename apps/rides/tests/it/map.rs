@@ -1,16 +1,16 @@
 //! The map in a real browser.
 
 use serde_json::json;
-use tenure_testkit::Browser;
+use tenure_testkit::{Browser, Ground, Setup};
 
-use crate::stores::{Ground, Setup};
+use crate::stores::Served;
 
 /// A ride that is booked on the page gets its driver without a reload, and so does one that a click on the map asks for; what others do
 /// is shown too; the ride is taken to its end by the buttons; a service that has gone is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ride_is_booked_on_the_map_and_its_driver_is_seen_to_be_assigned() {
     let ground = Ground::new(Setup::Files).await;
-    let rides = ground.serve().await;
+    let rides = Served::on(&ground).await;
     let browser = Browser::start(1280, 820).await;
     browser.open(&rides.url("/")).await;
     browser.until("document.getElementById('state').textContent === 'live'").await;

@@ -3,9 +3,9 @@
 use rides::booking::{Candidate, User};
 use rides::store::{Action, Change, Refusal, Tokens};
 use serde_json::{Value, json};
-use tenure_testkit::{PostgresServer, RedisServer};
+use tenure_testkit::{Ground, PostgresServer, RedisServer, SETUPS, Setup};
 
-use crate::stores::{Ground, SETUPS, Served, Setup};
+use crate::stores::Served;
 
 /// Asks until the answer is as wanted; each time is a trip.
 async fn until(rides: &Served, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
@@ -29,7 +29,7 @@ fn by_redis(answer: &Value) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_rides_go_on_over_the_database_and_with_it_all_is_as_before() {
     let mut ground = Ground::new(Setup::PostgresAndRedis).await;
-    let rides = ground.serve().await;
+    let rides = Served::on(&ground).await;
     let before = until(&rides, NEAR, by_redis).await;
     ground.redis().kill();
     let health = until(&rides, "/api/health", |health| health["status"] == "degraded").await;
@@ -77,7 +77,7 @@ async fn until_locked(rides: &Served) {
 async fn a_redis_that_hangs_holds_up_an_answer_for_seconds_at_most() {
     let ground = Ground::over(None, Some(tokio::task::spawn_blocking(RedisServer::start).await.unwrap()));
     let mut ground = ground;
-    let rides = ground.serve().await;
+    let rides = Served::on(&ground).await;
     until(&rides, NEAR, by_redis).await;
     ground.redis().stop();
     let asked = async {
@@ -104,7 +104,7 @@ async fn without_the_database_health_is_503_and_no_reply_has_words_of_it() {
     .await
     .unwrap();
     let ground = Ground::over(Some(url), None);
-    let rides = ground.serve().await;
+    let rides = Served::on(&ground).await;
     let id = rides.book(1).await;
     postgres.kill();
     // A session outlives its server by a moment: when none of those that there may be answers any more, it is gone.
@@ -134,7 +134,7 @@ async fn without_the_database_health_is_503_and_no_reply_has_words_of_it() {
 async fn a_write_whose_lock_has_passed_on_is_refused_and_counted() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let rides = ground.serve().await;
+        let rides = Served::on(&ground).await;
         let locks = &rides.rides.locks;
         let old = locks.lock("booking:1").acquire().await.unwrap();
         let late = old.token();
@@ -161,7 +161,7 @@ async fn a_write_whose_lock_has_passed_on_is_refused_and_counted() {
 async fn a_driver_on_a_ride_is_not_given_another_even_without_locks() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let rides = ground.serve().await;
+        let rides = Served::on(&ground).await;
         let booking = rides.book(1).await;
         let data = rides.assign(booking).await.data(200);
         let candidate: Candidate = serde_json::from_value(data["driver"].clone()).unwrap();

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::json;
+use tenure_testkit::{Ground, Setup};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::stores::{Ground, Setup};
+use crate::stores::Served;
 
 async fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rides"));
@@ -38,7 +39,7 @@ async fn seeding_twice_adds_nobody_and_seeding_more_adds_the_rest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_and_a_storm_tell_how_they_went() {
     let ground = Ground::new(Setup::Files).await;
-    let (one, two) = (ground.serve().await, ground.serve().await);
+    let (one, two) = (Served::on(&ground).await, Served::on(&ground).await);
     let (one_url, two_url) = (one.url(""), two.url(""));
     let storm = run(&["storm", "--url", &one_url, "--url", &two_url, "--rides", "30", "--rounds", "2"]).await;
     let line = |round| format!("round {round}: 30 rides at once, 24 with a driver of their own, 6 without\n");

@@ -1,114 +1,13 @@
 //! The servers that the tests share, and rides over them.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rides::{Config, Rides, Work};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tenure_server::stores::Stores;
-use tenure_testkit::{PostgresServer, RedisConfig, RedisServer};
+use tenure_testkit::Ground;
 use tokio::net::TcpListener;
-
-/// The PostgreSQL server of this run.
-pub(crate) fn postgres() -> &'static PostgresServer {
-    static SERVER: OnceLock<PostgresServer> = OnceLock::new();
-    SERVER.get_or_init(PostgresServer::start)
-}
-
-/// What rides stand on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Setup {
-    /// Files alone.
-    Files,
-    /// PostgreSQL for the database and the locks.
-    Postgres,
-    /// PostgreSQL for the database, Redis for locks and the index.
-    PostgresAndRedis,
-}
-
-pub(crate) const SETUPS: [Setup; 3] = [Setup::Files, Setup::Postgres, Setup::PostgresAndRedis];
-
-/// Stores of a set-up that any number of instances may stand on.
-#[derive(Debug)]
-#[cfg_attr(debug_assertions, allow(dead_code, reason = "storms are part of the optimised runs alone"))]
-pub(crate) struct Ground {
-    stores: Stores,
-    dir: TempDir,
-    redis: Option<RedisServer>,
-    /// A database server of its own, where it is to be restarted.
-    postgres: Option<PostgresServer>,
-}
-
-#[cfg_attr(debug_assertions, allow(dead_code, reason = "storms are part of the optimised runs alone"))]
-impl Ground {
-    /// Fresh stores. Redis is a server of its own, since it is stopped and killed.
-    pub(crate) async fn new(setup: Setup) -> Self {
-        tokio::task::spawn_blocking(move || {
-            let database = (setup != Setup::Files).then(|| postgres().url(&postgres().database()));
-            Ground::over(database, (setup == Setup::PostgresAndRedis).then(RedisServer::start))
-        })
-        .await
-        .unwrap()
-    }
-
-    /// Files, and a Redis of its own.
-    pub(crate) fn over(database: Option<String>, redis: Option<RedisServer>) -> Self {
-        let variable = |name: &str| match name {
-            "DATABASE_URL" => database.clone(),
-            "REDIS_URL" => redis.as_ref().map(RedisServer::url),
-            _ => None,
-        };
-        Ground { stores: Stores::of(variable), dir: tempfile::tempdir().unwrap(), redis, postgres: None }
-    }
-
-    /// Fresh stores that keep what they have when they are killed, and that nobody else uses. Blocks.
-    pub(crate) fn of_its_own(setup: Setup) -> Self {
-        let postgres = (setup != Setup::Files).then(PostgresServer::start);
-        let redis = (setup == Setup::PostgresAndRedis).then(|| RedisConfig::default().append_only().start());
-        let database = postgres.as_ref().map(|server| server.url(&server.database()));
-        Ground { postgres, ..Ground::over(database, redis) }
-    }
-
-    /// What a process has to be told to stand on the same stores.
-    pub(crate) fn environment(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let database = self.stores.database.as_deref().map(|url| ("DATABASE_URL", url));
-        let redis = self.stores.redis.as_deref().map(|url| ("REDIS_URL", url));
-        database.into_iter().chain(redis)
-    }
-
-    /// Kills a server and starts it again with what it had; Redis and PostgreSQL by turns, where both are there. Blocks.
-    pub(crate) fn restart_a_store(mut self) -> Self {
-        match (&mut self.redis, &mut self.postgres) {
-            (Some(redis), _) if rand::random() => {
-                redis.kill();
-                redis.restart();
-            }
-            (_, Some(postgres)) => {
-                postgres.kill();
-                postgres.restart();
-            }
-            _ => {}
-        }
-        self
-    }
-
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// Its Redis server.
-    pub(crate) fn redis(&mut self) -> &mut RedisServer {
-        self.redis.as_mut().unwrap()
-    }
-
-    /// Rides on these stores, served: another instance each time.
-    pub(crate) async fn serve(&self) -> Served {
-        let rides = Rides::open(&self.stores, self.dir.path(), &Config::default()).await.unwrap();
-        Served::of(rides).await
-    }
-}
 
 /// Rides that are served on a port of their own until the runtime of the test ends.
 #[derive(Debug)]
@@ -147,6 +46,12 @@ impl Answer {
 }
 
 impl Served {
+    /// Rides on these stores, served: another instance each time.
+    pub(crate) async fn on(ground: &Ground) -> Self {
+        let stores = Stores::of(|name| ground.variable(name));
+        Served::of(Rides::open(&stores, ground.dir(), &Config::default()).await.unwrap()).await
+    }
+
     pub(crate) async fn of(rides: Rides) -> Self {
         let rides = Arc::new(rides);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -6,14 +6,15 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use tenure::lease::{Kind, Query};
+use tenure_testkit::{Ground, SETUPS};
 
-use crate::stores::{Ground, SETUPS, Served};
+use crate::stores::Served;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_forty_assigns_at_once_as_many_get_a_driver_as_there_are_and_each_another_one() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let instances = [ground.serve().await, ground.serve().await];
+        let instances = [Served::on(&ground).await, Served::on(&ground).await];
         let online = rides::city::DRIVERS;
         let bookings =
             join_all((0..40).map(|number| instances[number % 2].book(number as i64 % 10 + 1))).await;
@@ -48,7 +49,7 @@ async fn no_lock_is_left(rides: &Served) {
 async fn of_twenty_assigns_of_one_booking_one_succeeds_and_takes_one_driver() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let instances = [ground.serve().await, ground.serve().await];
+        let instances = [Served::on(&ground).await, Served::on(&ground).await];
         let id = instances[0].book(1).await;
         let answers = join_all((0..20).map(|number| instances[number % 2].assign(id))).await;
         let assigned = answers.iter().filter(|answer| answer.status == 200).count();
@@ -62,7 +63,7 @@ async fn of_twenty_assigns_of_one_booking_one_succeeds_and_takes_one_driver() {
 async fn a_ride_that_is_cancelled_while_it_is_assigned_or_accepted_leaves_no_driver_behind() {
     for setup in SETUPS {
         let ground = Ground::new(setup).await;
-        let instances = [ground.serve().await, ground.serve().await];
+        let instances = [Served::on(&ground).await, Served::on(&ground).await];
         for round in 0..10 {
             let id = instances[0].book(1).await;
             let cancel = json!({"reason": "r", "user_id": 1, "user_type": "rider"});

@@ -2,7 +2,6 @@
 //! answer is untrue. A short one in each run of the tests, and a long one in the optimised runs of `cargo xtask soak`.
 
 mod checker;
-mod instance;
 mod operation;
 
 use std::collections::BTreeMap;
@@ -18,11 +17,11 @@ use parking_lot::{Mutex, RwLock};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use rustix::process::Signal;
+use tenure_testkit::{Ground, Instance, Setup};
 
 use self::checker::{Books, Done, judge};
-use self::instance::Instance;
 use self::operation::Operation;
-use crate::stores::{Ground, Served, Setup};
+use crate::stores::Served;
 
 /// Operations of a storm, each of them up to ten changes.
 const OPERATIONS: usize = if cfg!(debug_assertions) { 400 } else { 102_400 };
@@ -56,6 +55,9 @@ impl Storm {
     }
 }
 
+/// What is served.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_bank");
+
 /// One storm at a time: each has four processes.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
@@ -63,10 +65,11 @@ async fn storm(setup: Setup) {
     let _turn = TURN.lock().await;
     let mut ground = tokio::task::spawn_blocking(move || Ground::of_its_own(setup)).await.unwrap();
     let mut random = StdRng::seed_from_u64(tenure_testkit::seed());
-    let mut instances: Vec<Instance> = (0..INSTANCES).map(|_| Instance::start(&ground, SETTINGS)).collect();
+    let mut instances: Vec<Instance> =
+        (0..INSTANCES).map(|_| Instance::start(PROGRAM, &ground, SETTINGS)).collect();
     let storm = Arc::<Storm>::default();
     storm.urls.write().extend(instances.iter().map(|instance| instance.url.clone()));
-    let witness = ground.serve(Config::default()).await;
+    let witness = Served::on(&ground, Config::default()).await;
     let (accounts, wallets) = prepare(&witness).await;
 
     let clients: Vec<_> = (0..CLIENTS)
@@ -78,7 +81,7 @@ async fn storm(setup: Setup) {
         let victim = random.random_range(0..INSTANCES);
         match random.random_range(0..5) {
             0 | 1 => {
-                instances[victim] = Instance::start(&ground, SETTINGS);
+                instances[victim] = Instance::start(PROGRAM, &ground, SETTINGS);
                 storm.urls.write()[victim].clone_from(&instances[victim].url);
                 kills += 1;
             }
@@ -96,7 +99,7 @@ async fn storm(setup: Setup) {
         client.await.unwrap();
     }
     stalling.await.unwrap();
-    let after = ground.serve(Config::default()).await;
+    let after = Served::on(&ground, Config::default()).await;
     let books = read(&after).await;
     let done = std::mem::take(&mut *storm.done.lock());
     let wrong = judge(&accounts, &wallets, &done, &books);

@@ -2,7 +2,6 @@
 //! rides, no ride lost, nobody and nothing left behind. Part of the optimised runs of `cargo xtask soak` alone.
 
 mod checker;
-mod instance;
 mod journey;
 
 use std::sync::Arc;
@@ -15,11 +14,11 @@ use rand::{Rng as _, SeedableRng as _};
 use rides::booking::{Booking, Driver};
 use rustix::process::Signal;
 use tenure::lease::{Kind, Query};
+use tenure_testkit::{Ground, Instance, Setup};
 
 use self::checker::judge;
-use self::instance::Instance;
 use self::journey::{Traveller, Urls};
-use crate::stores::{Ground, Served, Setup};
+use crate::stores::Served;
 
 /// Steps of a storm.
 const STEPS: usize = 102_400;
@@ -29,6 +28,9 @@ const CLIENTS: usize = 48;
 const SETTINGS: &str = "lock_ttl_ms = 1000";
 const STOP: Duration = Duration::from_millis(1_500);
 
+/// What is served.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_rides");
+
 /// One storm at a time: each has four processes.
 static STORM: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
@@ -36,7 +38,8 @@ async fn storm(setup: Setup) {
     let _storm = STORM.lock().await;
     let mut ground = tokio::task::spawn_blocking(move || Ground::of_its_own(setup)).await.unwrap();
     let mut random = StdRng::seed_from_u64(tenure_testkit::seed());
-    let mut instances: Vec<Instance> = (0..INSTANCES).map(|_| Instance::start(&ground, SETTINGS)).collect();
+    let mut instances: Vec<Instance> =
+        (0..INSTANCES).map(|_| Instance::start(PROGRAM, &ground, SETTINGS)).collect();
     let urls: Urls = Arc::new(RwLock::new(instances.iter().map(|instance| instance.url.clone()).collect()));
     let (done, rides) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
     let clients: Vec<_> = (0..CLIENTS)
@@ -60,7 +63,7 @@ async fn storm(setup: Setup) {
         let victim = random.random_range(0..INSTANCES);
         match random.random_range(0..5) {
             0 | 1 => {
-                instances[victim] = Instance::start(&ground, SETTINGS);
+                instances[victim] = Instance::start(PROGRAM, &ground, SETTINGS);
                 urls.write()[victim].clone_from(&instances[victim].url);
                 kills += 1;
             }
@@ -79,7 +82,7 @@ async fn storm(setup: Setup) {
     }
     drop(instances);
     let rides = std::mem::take(&mut *rides.lock());
-    let after = ground.serve().await;
+    let after = Served::on(&ground).await;
     let (bookings, drivers) = read(&after).await;
     let wrong = judge(&rides, &bookings, &drivers);
     assert!(
