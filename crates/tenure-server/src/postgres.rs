@@ -8,7 +8,8 @@ use std::time::Duration;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use tenure::{Error, Result};
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How many connections a process has at most.
@@ -120,6 +121,27 @@ pub async fn ask<T>(
     };
     drop(Object::take(connection));
     Err(error)
+}
+
+/// Runs one statement, which is prepared once a connection.
+///
+/// # Errors
+/// As the database's.
+pub async fn query(
+    db: &Object,
+    sql: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let prepared = db.prepare_cached(sql).await?;
+    db.query(&prepared, values).await
+}
+
+/// Runs one statement on a connection of the pool, which is prepared once on each.
+///
+/// # Errors
+/// As [`connection`] and [`ask`].
+pub async fn rows(pool: &Pool, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+    ask(connection(pool).await?, async |db| query(db, sql, values).await).await
 }
 
 /// Does some work in a transaction, within 5 s; it is rolled back when the work refuses.

@@ -7,9 +7,9 @@ mod writer;
 
 use deadpool_postgres::Pool;
 use tenure::{FencingToken, Result};
-use tenure_server::postgres::{ask, connection, make_schema, pool};
+use tenure_server::postgres::{self, ask, connection, make_schema, pool};
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Row, Statement};
 
 use self::rows::{ACCOUNT, an_account, an_event};
 use self::writer::Writer;
@@ -40,11 +40,7 @@ impl Postgres {
     }
 
     async fn rows(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        ask(connection(&self.pool).await?, async |db| {
-            let prepared: Statement = db.prepare_cached(sql).await?;
-            db.query(&prepared, values).await
-        })
-        .await
+        postgres::rows(&self.pool, sql, values).await
     }
 }
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use deadpool_postgres::{Object, Pool};
 use tenure::{FencingToken, Result};
-use tenure_server::postgres::{ask, connection, make_schema, pool, transact};
+use tenure_server::postgres::{self, ask, connection, make_schema, pool, query, transact};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
 use self::rows::{
-    BOOKING, DETAILS, DRIVER, a_booking, a_driver, details, load_booking, load_driver, query, save_booking,
+    BOOKING, DETAILS, DRIVER, a_booking, a_driver, details, load_booking, load_driver, save_booking,
     save_driver,
 };
 use super::rules::{self, Loaded, Refusal};
@@ -51,7 +51,7 @@ impl Postgres {
     }
 
     async fn rows(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        ask(connection(&self.pool).await?, async |db| query(db, sql, values).await).await
+        postgres::rows(&self.pool, sql, values).await
     }
 
     /// Does something to a driver, in place.

@@ -1,6 +1,7 @@
 //! Rows as values, and values as rows.
 
 use deadpool_postgres::Object;
+use tenure_server::postgres::query;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
@@ -25,11 +26,6 @@ pub(super) const DRIVER: &str = "d.id, d.name, d.phone, d.email, (d.lat * 1e8)::
 /// What [`details`] reads behind them.
 pub(super) const DETAILS: &str = "d.name, d.phone, r.name, r.phone from rides.bookings as b \
      join rides.riders as r on r.id = b.rider_id left join rides.drivers as d on d.id = b.driver_id";
-
-pub(super) async fn query(db: &Object, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-    let prepared = db.prepare_cached(sql).await?;
-    db.query(&prepared, values).await
-}
 
 pub(super) async fn load_booking(db: &Object, id: i64) -> Result<Option<Booking>, Error> {
     let sql = format!("select {BOOKING} from rides.bookings as b where b.id = $1 for update");
